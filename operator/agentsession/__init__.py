@@ -1,0 +1,1 @@
+"""AgentSession: Claude Agent SDK sessions as Kubernetes objects."""

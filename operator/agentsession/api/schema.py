@@ -1,0 +1,176 @@
+"""Turns the models into CustomResourceDefinitions.
+
+Structural schemas allow less than JSON Schema: no $ref, no type unions, no const. What the models use of pydantic's
+output is translated; anything else raises SchemaError, so that a new construct is noticed here and not in a cluster.
+"""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from .base import GROUP, VERSION, KubeModel, rule
+from .session import AgentSession, AgentSessionSpec, AgentSessionStatus
+from .tenant import AgentTenant, AgentTenantSpec, AgentTenantStatus
+
+type_keys = {"string", "integer", "number", "boolean", "object", "array"}
+COPIED = (
+    "type",
+    "description",
+    "default",
+    "enum",
+    "format",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minimum",
+    "maximum",
+    "minItems",
+    "maxItems",
+    "required",
+)
+DROPPED = {"title", "additionalProperties", "$defs"}
+
+Schema = dict[str, Any]
+
+
+class SchemaError(Exception):
+    """A model uses a construct that has no structural form."""
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The structural schema of a model. Raises SchemaError."""
+    whole = model.model_json_schema(by_alias=True, mode="validation")
+    return _node(whole, whole.get("$defs", {}), model.__name__)
+
+
+def _node(node: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
+    if "$ref" in node:
+        name = node["$ref"].removeprefix("#/$defs/")
+        beside = {key: value for key, value in node.items() if key != "$ref"}
+        return _node({**defs[name], **beside}, defs, path)
+    if "anyOf" in node:
+        branches = [branch for branch in node["anyOf"] if branch != {"type": "null"}]
+        if len(branches) != 1:
+            raise SchemaError(f"{path}: a union of {len(branches)} types")
+        beside = {key: value for key, value in node.items() if key not in ("anyOf", "default")}
+        return _node({**branches[0], **beside}, defs, path)
+    if "const" in node:
+        node = {**{key: value for key, value in node.items() if key != "const"}, "enum": [node["const"]]}
+    if node.get("type") not in type_keys:
+        raise SchemaError(f"{path}: type {node.get('type')!r}")
+
+    out: Schema = {key: node[key] for key in COPIED if key in node}
+    out.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
+    unknown = node.keys() - set(COPIED) - DROPPED - {"properties", "items"} - out.keys()
+    if unknown:
+        raise SchemaError(f"{path}: {sorted(unknown)}")
+    if "properties" in node:
+        out["properties"] = {
+            name: _node(child, defs, f"{path}.{name}") for name, child in cast(Schema, node["properties"]).items()
+        }
+    elif node["type"] == "object" and "x-kubernetes-preserve-unknown-fields" not in node:
+        raise SchemaError(f"{path}: a free-form object")
+    if "items" in node:
+        out["items"] = _node(node["items"], defs, f"{path}[]")
+    return out
+
+
+def _column(name: str, type_: str, path: str, description: str, *, wide: bool = False) -> Schema:
+    return {"name": name, "type": type_, "jsonPath": path, "description": description, "priority": int(wide)}
+
+
+def _crd(
+    kind: type[KubeModel],
+    spec: type[BaseModel],
+    status: type[BaseModel],
+    *,
+    short_name: str,
+    columns: list[Schema],
+    rules: list[Schema],
+) -> Schema:
+    singular = kind.__name__.lower()
+    plural = f"{singular}s"
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": kind.__name__,
+                "listKind": f"{kind.__name__}List",
+                "plural": plural,
+                "singular": singular,
+                "shortNames": [short_name],
+                "categories": ["agentsession"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": columns,
+                    "schema": {
+                        "openAPIV3Schema": {
+                            "description": (kind.__doc__ or "").strip(),
+                            "type": "object",
+                            "required": ["spec"],
+                            "properties": {
+                                "apiVersion": {"type": "string"},
+                                "kind": {"type": "string"},
+                                "metadata": {"type": "object"},
+                                "spec": structural(spec),
+                                "status": structural(status),
+                            },
+                            "x-kubernetes-validations": rules,
+                        }
+                    },
+                }
+            ],
+        },
+    }
+
+
+def crds() -> list[Schema]:
+    """All CustomResourceDefinitions of the group, in the order of their names."""
+    name_fits = rule("size(self.metadata.name) <= 63", "metadata.name is too long: 63 characters are the most")
+    age = _column("Age", "date", ".metadata.creationTimestamp", "Time since creation.")
+    ready = '.status.conditions[?(@.type=="Ready")]'
+    return [
+        _crd(
+            AgentSession,
+            AgentSessionSpec,
+            AgentSessionStatus,
+            short_name="ags",
+            rules=[name_fits],
+            columns=[
+                _column("Phase", "string", ".status.phase", "Where the session is in its life."),
+                _column("Reason", "string", f"{ready}.reason", "Why it is ready, or not."),
+                _column("Tenant", "string", ".spec.tenantRef.name", "Who pays."),
+                _column("Turns", "integer", ".status.turnsCompleted", "Turns that ended."),
+                _column("Tokens", "integer", ".status.usage.totalTokens", "Tokens served, all kinds."),
+                _column("Cost", "string", ".status.usage.costUSD", "US dollars by list price."),
+                age,
+                _column("Model", "string", ".spec.agent.model", "Model id.", wide=True),
+                _column("Pod", "string", ".status.podName", "Runner pod.", wide=True),
+                _column("Message", "string", f"{ready}.message", "One line on the reason.", wide=True),
+            ],
+        ),
+        _crd(
+            AgentTenant,
+            AgentTenantSpec,
+            AgentTenantStatus,
+            short_name="agt",
+            rules=[name_fits],
+            columns=[
+                _column("Ready", "string", f"{ready}.status", "Whether sessions can use it."),
+                _column("Reason", "string", f"{ready}.reason", "Why it is ready, or not."),
+                _column("Active", "integer", ".status.activeSessions", "Sessions that have a runner now."),
+                age,
+                _column("Message", "string", f"{ready}.message", "One line on the reason.", wide=True),
+            ],
+        ),
+    ]

@@ -1,0 +1,268 @@
+"""AgentSession: one conversation with one agent, from its first prompt to its result."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from .agent import Agent
+from .base import Condition, KubeModel, SpecModel, StatusModel, Timestamp, immutable, rule
+from .tenant import ObjectName, Quantity, ShortName
+
+Phase = Literal["Pending", "Starting", "Running", "Idle", "Succeeded", "Failed"]
+Duration = Annotated[str, Field(max_length=16, pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2)]
+FIRST_TURN = "prompt"
+"""Turn id of spec.prompt; the other turns are named by their followUps[].id."""
+
+
+class TenantRef(SpecModel):
+    """The AgentTenant in the same namespace."""
+
+    name: ShortName = Field(default="default", description="Name of the AgentTenant.")
+
+
+class ConfigMapKeyRef(SpecModel):
+    """One key of a ConfigMap in the same namespace."""
+
+    name: ObjectName = Field(description="Name of the ConfigMap.")
+    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in its data.")
+
+
+class PromptSource(SpecModel):
+    """Where a prompt that is too large or too reused for the spec comes from."""
+
+    config_map_key_ref: ConfigMapKeyRef = Field(description="Read once, when the session starts.")
+
+
+class FollowUp(SpecModel):
+    """A further prompt of the same conversation. Append-only: what was asked cannot be unasked."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    "self.prompt == oldSelf.prompt",
+                    "a follow-up cannot be changed: append another one with a new id",
+                )
+            ]
+        }
+    )
+
+    id: ShortName = Field(
+        json_schema_extra={
+            "x-kubernetes-validations": [rule("self != 'prompt'", "the id 'prompt' names the session's first turn")]
+        },
+        description="Names the turn in status.turns.",
+    )
+    prompt: str = Field(min_length=1, max_length=16384, description="What is asked.")
+
+
+class Limits(SpecModel):
+    """What a runaway may cost. Enforced outside the pod."""
+
+    turns: int = Field(
+        default=200,
+        ge=1,
+        le=100000,
+        description="Model requests over the session's life, subagents' included, counted by the egress plane.",
+    )
+    wall_clock: Duration = Field(
+        default="1h",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("duration(self) >= duration('10s')", "wallClock is too short: 10s is the least"),
+                rule("duration(self) <= duration('720h')", "wallClock is too long: 720h (30 days) is the most"),
+                rule(
+                    "duration(self) <= duration(oldSelf)",
+                    "wallClock may be lowered, not raised: a running pod's deadline cannot be extended",
+                ),
+            ]
+        },
+        description='Time from the runner\'s start to its forced end, such as "90s", "30m" or "1h30m".',
+    )
+
+
+class ResourceAmounts(SpecModel):
+    """Amounts of the three resources that a runner has."""
+
+    cpu: Quantity | None = Field(default=None, description="CPU.")
+    memory: Quantity | None = Field(default=None, description="Memory.")
+    ephemeral_storage: Quantity | None = Field(
+        default=None,
+        alias="ephemeral-storage",
+        description="Local disk: working files without a workspace, and logs.",
+    )
+
+
+class Resources(SpecModel):
+    """Requests and limits; what is unset is the installer's default."""
+
+    requests: ResourceAmounts | None = Field(default=None, description="What is reserved.")
+    limits: ResourceAmounts | None = Field(default=None, description="What it may use at most.")
+
+
+class Runtime(SpecModel):
+    """What the runner runs on; each choice out of the installer's lists."""
+
+    image: str | None = Field(
+        default=None, min_length=1, max_length=512, description="Runner image; unset: the installer's."
+    )
+    runtime_class_name: ObjectName | None = Field(
+        default=None, description="RuntimeClass, such as one of gVisor; unset: the installer's default."
+    )
+    resources: Resources | None = Field(default=None, description="Requests and limits.")
+
+
+class AgentSessionSpec(SpecModel):
+    """What is asked, of which agent, for whom, and what it may cost at most."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("has(self.prompt) != has(self.promptFrom)", "set exactly one of prompt and promptFrom"),
+                rule(
+                    "self.lifecycle == 'LongRunning' || !has(self.followUps) || size(self.followUps) == 0",
+                    "an Ephemeral session ends with its first answer: followUps need lifecycle LongRunning",
+                ),
+                rule(
+                    "!has(oldSelf.followUps) || (has(self.followUps) && "
+                    "oldSelf.followUps.all(o, self.followUps.exists(n, n.id == o.id)))",
+                    "followUps is append-only: put the removed ones back",
+                    fieldPath=".followUps",
+                ),
+                *(
+                    immutable(field, "make a new AgentSession")
+                    for field in ("tenantRef", "lifecycle", "prompt", "promptFrom", "agent", "runtime")
+                ),
+            ]
+        }
+    )
+
+    tenant_ref: TenantRef = Field(
+        default_factory=TenantRef,
+        json_schema_extra={"default": {}},
+        description="Who pays, and what may be used.",
+    )
+    lifecycle: Literal["Ephemeral", "LongRunning"] = Field(
+        default="Ephemeral",
+        description="Ephemeral ends with the answer to its prompt; LongRunning waits for followUps until it is "
+        "deleted or a limit ends it.",
+    )
+    prompt: str | None = Field(default=None, min_length=1, max_length=131072, description="What is asked first.")
+    prompt_from: PromptSource | None = Field(default=None, description="Where the first prompt is read from.")
+    follow_ups: list[FollowUp] = Field(
+        default=[],
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
+        description="Further prompts, in order; append to go on talking.",
+    )
+    agent: Agent = Field(description="What the agent is and may do.")
+    limits: Limits = Field(
+        default_factory=Limits, json_schema_extra={"default": {}}, description="What a runaway may cost."
+    )
+    runtime: Runtime = Field(default_factory=Runtime, json_schema_extra={"default": {}}, description="What it runs on.")
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=31536000,
+        description="Deletes the object so many seconds after it finished; unset keeps it.",
+    )
+
+
+class Turn(StatusModel):
+    """One prompt and its answer, as the runner reported it."""
+
+    id: str
+    uuid: str = Field(description="Id under which the prompt was given to the agent; the same after every retry.")
+    state: Literal["Running", "Completed", "Failed"]
+    started: Timestamp
+    finished: Timestamp | None = None
+    text: str = Field(default="", description="Beginning of the answer, at most 2 KiB, as the agent reported it.")
+    reason: str = Field(default="", description="Why it failed.")
+
+
+class Meter(StatusModel):
+    """What one egress process served, since it started. Counters only grow."""
+
+    incarnation: str = Field(description="Id of the egress process.")
+    requests: int = 0
+    input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: str = Field(default="0", alias="costUSD")
+    estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
+
+
+class Usage(StatusModel):
+    """What the egress plane counted: requests, tokens, and their list price."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = Field(default=0, description="All of the above tokens.")
+    cost_usd: str = Field(default="0", alias="costUSD", description="US dollars by list price, a decimal.")
+    estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
+    meters: list[Meter] = Field(
+        default=[],
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["incarnation"]},
+    )
+
+
+class Result(StatusModel):
+    """The last turn's answer, as the agent reported it."""
+
+    text: str = Field(default="", description="At most 16 KiB.")
+    truncated: bool = False
+    is_error: bool = False
+    reason: str = ""
+
+
+class Timings(StatusModel):
+    """When the session reached each step."""
+
+    requested: Timestamp | None = None
+    ready: Timestamp | None = None
+    first_model_request: Timestamp | None = None
+    finished: Timestamp | None = None
+
+
+class WorkspaceStatus(StatusModel):
+    """Where the session's files are."""
+
+    claim_name: str = Field(description="PersistentVolumeClaim.")
+    sub_path: str = Field(description="Folder of the workspace in it.")
+
+
+class AgentSessionStatus(StatusModel):
+    """What became of it. Only the operator writes it."""
+
+    observed_generation: int = 0
+    phase: Phase = "Pending"
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    session_id: str | None = Field(default=None, description="Id of the conversation in its transcript.")
+    pod_name: str | None = None
+    workspace: WorkspaceStatus | None = None
+    start_type: Literal["Cold"] | None = None
+    timings: Timings = Timings()
+    turns: list[Turn] = Field(
+        default=[],
+        max_length=65,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
+    )
+    turns_completed: int = Field(default=0, description="Turns that ended, well or not.")
+    usage: Usage | None = None
+    result: Result | None = None
+
+
+class AgentSession(KubeModel):
+    """A Claude Agent SDK session: one conversation in one locked-down pod."""
+
+    spec: AgentSessionSpec
+    status: AgentSessionStatus = AgentSessionStatus()

@@ -1,0 +1,119 @@
+"""AgentTenant: the platform's object. Who pays, which models may be used, where sessions keep their files."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from .base import Condition, KubeModel, SpecModel, StatusModel, immutable
+
+ModelId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
+ObjectName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+    ),
+]
+ShortName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+
+
+class SecretKeyRef(SpecModel):
+    """One key of a Secret in the tenant's namespace."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: str = Field(
+        default="api-key",
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]+$",
+        description="Key in the Secret's data.",
+    )
+
+
+class Provider(SpecModel):
+    """The model provider and the credential that pays."""
+
+    credential_secret_ref: SecretKeyRef = Field(
+        description="Secret with the provider's API key. It never enters a runner: the egress plane reads it, if a "
+        "RoleBinding in this namespace lets it, and sends it only to the hosts in the Secret's annotation "
+        "agentsession.io/hosts."
+    )
+    base_url: str = Field(
+        default="https://api.anthropic.com",
+        alias="baseURL",
+        max_length=512,
+        pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$",
+        description="Scheme, host and port of the Messages API. The installer lists the ones that may be used.",
+    )
+    models: list[ModelId] = Field(
+        min_length=1,
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+        description="Model ids that the tenant's sessions may use.",
+    )
+
+
+class Workspace(SpecModel):
+    """A volume that keeps the sessions' files. Without it, files live and die with the pod."""
+
+    storage_class_name: ObjectName | None = Field(
+        default=None, description="StorageClass of the claim; unset: the cluster's default."
+    )
+    size: Quantity = Field(default="10Gi", description="Size of the claim, shared by the tenant's sessions.")
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
+        default="ReadWriteOnce",
+        description="ReadWriteOnce pins all of the tenant's runners to one node; ReadWriteMany does not.",
+    )
+    retain: Literal["Delete", "Retain"] = Field(
+        default="Retain", description="What becomes of the claim when the AgentTenant is deleted."
+    )
+
+
+class TenantSessions(SpecModel):
+    """Bounds on the tenant's sessions taken together."""
+
+    max_concurrent: int = Field(
+        default=10,
+        ge=1,
+        le=10000,
+        description="Sessions that may have a runner at one time; further ones wait, oldest first.",
+    )
+
+
+class AgentTenantSpec(SpecModel):
+    """What the platform grants a tenant."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                immutable("workspace", "a bound volume cannot change; make a new AgentTenant for new sessions")
+            ]
+        }
+    )
+
+    provider: Provider = Field(description="Model provider, credential and models.")
+    workspace: Workspace | None = Field(default=None, description="Volume for the sessions' files.")
+    sessions: TenantSessions = Field(
+        default_factory=TenantSessions, json_schema_extra={"default": {}}, description="Bounds on sessions."
+    )
+
+
+class AgentTenantStatus(StatusModel):
+    """What the operator and the egress plane found."""
+
+    observed_generation: int = 0
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    active_sessions: int = Field(default=0, description="Sessions that have a runner now.")
+
+
+class AgentTenant(KubeModel):
+    """Who pays for sessions in this namespace, and what they may use."""
+
+    spec: AgentTenantSpec
+    status: AgentTenantStatus = AgentTenantStatus()

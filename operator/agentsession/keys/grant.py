@@ -1,0 +1,37 @@
+"""The grant: the operator's signed word that a pod serves a session. Written into the pod by the patch that claims it.
+
+The egress plane believes nothing else about a pod: labels and other metadata are hints. A copied grant names another
+pod's UID, a hand-written one has no valid signature. It has no expiry: it ends with the session or the pod.
+"""
+
+from pydantic import BaseModel, ValidationError
+
+from .keyring import InvalidTokenError, Jwks, Keyring, verify
+
+AUDIENCE = "agentsession/grant"
+
+
+class Grant(BaseModel):
+    """Who serves whom."""
+
+    pod_uid: str
+    slot: int = 0
+    session_uid: str
+    session_name: str
+    namespace: str
+    tenant: str
+    tenant_uid: str
+    epoch: int
+    """leaseTransitions of the operator's Lease when it was written; of two pods with one session the higher wins."""
+
+    def sign(self, keyring: Keyring) -> str:
+        """The annotation's value."""
+        return keyring.sign({"aud": AUDIENCE, **self.model_dump()})
+
+
+def verify_grant(token: str, jwks: Jwks) -> Grant:
+    """The grant in an annotation. Raises InvalidTokenError."""
+    try:
+        return Grant.model_validate(verify(token, jwks, AUDIENCE))
+    except ValidationError as error:
+        raise InvalidTokenError("not a grant") from error

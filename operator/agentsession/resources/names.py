@@ -1,0 +1,24 @@
+"""Names that parts of the system agree on: labels, annotations, objects."""
+
+from agentsession.api.base import GROUP
+
+RUNNER_LABEL = f"{GROUP}/runner"
+"""Label of every runner pod, value "true"; the NetworkPolicy selects it."""
+SESSION_LABEL = f"{GROUP}/session-uid"
+"""Hint for people and for the cache; nobody trusts it."""
+TENANT_LABEL = f"{GROUP}/tenant"
+GRANT_ANNOTATION = f"{GROUP}/grant"
+HOSTS_ANNOTATION = f"{GROUP}/hosts"
+"""On a tenant's Secret: comma-separated host names that it may be sent to."""
+
+RUNNER_SERVICE_ACCOUNT = "agentsession-runner"
+NETWORK_POLICY = "agentsession-runners"
+RUNNER_CONTAINER = "runner"
+CONTAIN_CONTAINER = "contain"
+EGRESS_HOST = "egress.agentsession.internal"
+"""Name under which a runner finds the egress plane, by hostAliases; it has no DNS."""
+
+OPERATOR_KEYS = "operator-keys"
+"""Suffix of the Secret with the operator's keyring (key keys.json) and of the ConfigMap with its public keys (jwks.json)."""
+EGRESS_KEYS = "egress-keys"
+"""Suffix of the Secret with the egress plane's keyring (key keys.json)."""

@@ -1,0 +1,138 @@
+"""The wire between the control side and a runner; both import this module, and it imports neither.
+
+    POST /v1/bind       BindRequest   -> State    idempotent by session; another session: 409
+    POST /v1/prompt     PromptRequest -> State    deduplicated by uuid
+    GET  /v1/state?after=N&wait=S     -> State    returns when revision > N, or after S seconds (at most 30)
+    GET  /v1/events?after=N           -> text/event-stream of Event
+    POST /v1/interrupt                -> State    ends the running turn
+    POST /v1/drain                    -> State    acknowledges the end: no more prompts, the process exits
+    GET  /healthz                                 no token
+
+Every other call carries `Authorization: Bearer` with an EdDSA token of the control side that names the audience
+CALL_AUDIENCE, pod UID, slot, session UID and action, and expires within a minute. Errors are ErrorBody.
+Whatever a runner answers may be the agent's word: see the client in the control side for what is done about that.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PORT = 8700
+CALL_AUDIENCE = "agentsession/call"
+IDENTITY_AUDIENCE = "agentsession-egress"
+"""Audience of the projected service account token that the init container exchanges."""
+
+Action = Literal["bind", "prompt", "state", "events", "interrupt", "drain"]
+RunnerPhase = Literal["Starting", "Ready", "Busy", "Draining", "Failed"]
+TurnPhase = Literal["Running", "Completed", "Failed"]
+
+MAX_TEXT = 16 * 1024
+"""Characters of an answer that a State carries."""
+
+ENV_OPTIONS = "AGENTSESSION_OPTIONS"
+ENV_POD_UID = "AGENTSESSION_POD_UID"
+ENV_EGRESS_URL = "AGENTSESSION_EGRESS_URL"
+ENV_FORBIDDEN = "AGENTSESSION_FORBIDDEN"
+"""host:port pairs, comma-separated, that a contained pod must not reach."""
+ENV_HOST_IP = "AGENTSESSION_HOST_IP"
+"""The node's address; its kubelet port (10250) is forbidden too."""
+
+WORKSPACE_VOLUME = "/workspace"
+CONFIG_VOLUME = "/config"
+TMP_VOLUME = "/tmp"  # noqa: S108
+SERVICE_ACCOUNT_TOKEN = "/var/run/agentsession/token"  # noqa: S105
+"""Projected service account token, in the init container only."""
+
+EXIT_NOT_CONTAINED = 3
+"""Exit code of the init container when the pod still reaches what it must not; the termination message says what."""
+EXIT_NO_IDENTITY = 4
+"""Exit code of the init container when the egress plane gave no identity; the termination message says why."""
+EXIT_BAD_VOLUME = 5
+"""Exit code of the init container when a volume cannot be written; the termination message says which."""
+
+
+class Wire(BaseModel):
+    """Unknown fields are ignored, so that either side may be newer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class McpServer(Wire):
+    """A stdio MCP server."""
+
+    command: str
+    args: list[str] = []
+
+
+class Subagent(Wire):
+    """An agent that the main one may delegate to."""
+
+    description: str
+    prompt: str
+    tools: list[str] | None = None
+    model: str | None = None
+    max_turns: int | None = None
+
+
+class AgentOptions(Wire):
+    """What the user chose of the agent; handed to the runner in ENV_OPTIONS as JSON before it knows its session."""
+
+    model: str
+    system_prompt: str | None = None
+    tools: list[str]
+    allowed_tools: list[str] = []
+    disallowed_tools: list[str] = []
+    permission_mode: Literal["acceptEdits", "bypassPermissions", "dontAsk", "plan"] = "dontAsk"
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    mcp_servers: dict[str, McpServer] = {}
+    output_schema: dict[str, object] | None = None
+    subagents: dict[str, Subagent] = {}
+
+
+class BindRequest(Wire):
+    """Binds the runner to the session that its grant names."""
+
+    session_uid: str = Field(max_length=64)
+
+
+class PromptRequest(Wire):
+    """One prompt."""
+
+    uuid: str = Field(max_length=64, description="Chosen by the control side; a second delivery is ignored.")
+    text: str = Field(max_length=200_000)
+
+
+class TurnState(Wire):
+    """A prompt and its answer."""
+
+    uuid: str = Field(max_length=64)
+    phase: TurnPhase
+    text: str = Field(default="", max_length=MAX_TEXT)
+    truncated: bool = False
+    reason: str = Field(default="", max_length=512, description="Why it failed, one line.")
+
+
+class State(Wire):
+    """All that a runner says of itself."""
+
+    revision: int = Field(ge=0, description="Grows with every change.")
+    phase: RunnerPhase
+    session_uid: str | None = Field(default=None, max_length=64)
+    session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
+    turns: list[TurnState] = Field(default=[], max_length=128)
+    message: str = Field(default="", max_length=512, description="Why the phase is Failed, one line.")
+
+
+class Event(Wire):
+    """One step of a turn, for people who watch."""
+
+    id: int
+    turn: str | None = Field(default=None, max_length=64, description="Uuid of the prompt.")
+    kind: Literal["text", "tool", "result", "notice"]
+    text: str = Field(max_length=4096)
+
+
+class ErrorBody(Wire):
+    """Why a call was refused."""
+
+    error: str = Field(max_length=512)
