@@ -1,1 +1,1 @@
-"""The API (group agentsession.io, version v1alpha1): pydantic models are its only source; schema.py turns them into CRDs."""
+"""The API (agentsession.io/v1alpha1): pydantic models are its only source; schema.py turns them into CRDs."""

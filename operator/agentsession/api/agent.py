@@ -87,7 +87,7 @@ class Agent(SpecModel):
     )
     permission_mode: Literal["acceptEdits", "bypassPermissions", "dontAsk", "plan"] = Field(
         default="dontAsk",
-        description="What becomes of a tool call that no rule decides; nobody is there to be asked. dontAsk refuses it.",
+        description="What becomes of a tool call that no rule decides, since nobody is there to ask. dontAsk refuses.",
     )
     effort: Effort | None = Field(default=None, description="Reasoning effort; unset: the model's default.")
     mcp_servers: list[McpServer] = Field(

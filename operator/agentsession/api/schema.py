@@ -13,7 +13,7 @@ from .base import GROUP, VERSION, KubeModel, rule
 from .session import AgentSession, AgentSessionSpec, AgentSessionStatus
 from .tenant import AgentTenant, AgentTenantSpec, AgentTenantStatus
 
-type_keys = {"string", "integer", "number", "boolean", "object", "array"}
+TYPES = {"string", "integer", "number", "boolean", "object", "array"}
 COPIED = (
     "type",
     "description",
@@ -57,7 +57,7 @@ def _node(node: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
         return _node({**branches[0], **beside}, defs, path)
     if "const" in node:
         node = {**{key: value for key, value in node.items() if key != "const"}, "enum": [node["const"]]}
-    if node.get("type") not in type_keys:
+    if node.get("type") not in TYPES:
         raise SchemaError(f"{path}: type {node.get('type')!r}")
 
     out: Schema = {key: node[key] for key in COPIED if key in node}
@@ -168,7 +168,6 @@ def crds() -> list[Schema]:
             columns=[
                 _column("Ready", "string", f"{ready}.status", "Whether sessions can use it."),
                 _column("Reason", "string", f"{ready}.reason", "Why it is ready, or not."),
-                _column("Active", "integer", ".status.activeSessions", "Sessions that have a runner now."),
                 age,
                 _column("Message", "string", f"{ready}.message", "One line on the reason.", wide=True),
             ],

@@ -109,7 +109,6 @@ class AgentTenantStatus(StatusModel):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    active_sessions: int = Field(default=0, description="Sessions that have a runner now.")
 
 
 class AgentTenant(KubeModel):

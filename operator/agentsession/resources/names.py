@@ -19,6 +19,16 @@ EGRESS_HOST = "egress.agentsession.internal"
 """Name under which a runner finds the egress plane, by hostAliases; it has no DNS."""
 
 OPERATOR_KEYS = "operator-keys"
-"""Suffix of the Secret with the operator's keyring (key keys.json) and of the ConfigMap with its public keys (jwks.json)."""
+"""Suffix of the Secret with the operator's keyring (keys.json), and of the ConfigMap with its public keys (jwks.json)."""
 EGRESS_KEYS = "egress-keys"
 """Suffix of the Secret with the egress plane's keyring (key keys.json)."""
+
+
+def runner_pod_name(session_name: str, session_uid: str) -> str:
+    """The one name that a session's runner can have, so that a session never has two. At most 63 characters."""
+    return f"{session_name[:54].rstrip('-.')}-{session_uid[:8]}"
+
+
+def claim_name(tenant: str) -> str:
+    """The tenant's PersistentVolumeClaim."""
+    return f"agentsession-{tenant}"

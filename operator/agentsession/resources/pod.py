@@ -1,0 +1,160 @@
+"""The runner pod: one session's box."""
+
+from agentsession.api.base import API_VERSION, to_json
+from agentsession.api.installation import Installation, parse_duration
+from agentsession.api.session import AgentSession, Resources
+from agentsession.api.tenant import AgentTenant
+from agentsession_runner import protocol
+
+from .names import (
+    CONTAIN_CONTAINER,
+    EGRESS_HOST,
+    RUNNER_CONTAINER,
+    RUNNER_LABEL,
+    RUNNER_SERVICE_ACCOUNT,
+    SESSION_LABEL,
+    TENANT_LABEL,
+    claim_name,
+    runner_pod_name,
+)
+from .options import options_json
+from .surroundings import Surroundings
+
+TMP_SIZE = "1Gi"
+
+
+def runner_pod(
+    session: AgentSession,
+    tenant: AgentTenant,
+    install: Installation,
+    surroundings: Surroundings,
+    uid: int,
+) -> dict[str, object]:
+    """The pod of a session, to be created once; it meets Pod Security "restricted".
+
+    The agent in it has a full shell, so whatever it must not have is not there: no service account token in its
+    container, no DNS, no capability, no writable path but workspace, config and tmp.
+    """
+    spec = session.spec
+    runner = install.runner
+    runtime_class = spec.runtime.runtime_class_name or runner.runtime_class_name
+    pod_spec: dict[str, object] = {
+        "serviceAccountName": RUNNER_SERVICE_ACCOUNT,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": int(parse_duration(spec.limits.wall_clock).total_seconds()),
+        "terminationGracePeriodSeconds": runner.grace_seconds,
+        "dnsPolicy": "None",
+        "dnsConfig": {"nameservers": ["127.0.0.1"]},
+        "hostAliases": [{"ip": surroundings.egress_ip, "hostnames": [EGRESS_HOST]}],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": uid,
+            "runAsGroup": uid,
+            "fsGroup": uid,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [_container(CONTAIN_CONTAINER, "contain", session, install, surroundings)],
+        "containers": [_container(RUNNER_CONTAINER, "serve", session, install, surroundings)],
+        "volumes": [*_storage(tenant), _projected_token()],
+    }
+    if runtime_class is not None:
+        pod_spec["runtimeClassName"] = runtime_class
+    if runner.host_users is not None:
+        pod_spec["hostUsers"] = runner.host_users
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": runner_pod_name(session.metadata.name, session.metadata.uid),
+            "namespace": session.metadata.namespace,
+            "labels": {
+                RUNNER_LABEL: "true",
+                SESSION_LABEL: session.metadata.uid,
+                TENANT_LABEL: tenant.metadata.name,
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "AgentSession",
+                    "name": session.metadata.name,
+                    "uid": session.metadata.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": False,
+                }
+            ],
+        },
+        "spec": pod_spec,
+    }
+
+
+def _container(
+    name: str, command: str, session: AgentSession, install: Installation, surroundings: Surroundings
+) -> dict[str, object]:
+    token_mount = {"name": "token", "mountPath": protocol.SERVICE_ACCOUNT_TOKEN.rpartition("/")[0], "readOnly": True}
+    return {
+        "name": name,
+        "image": session.spec.runtime.image or install.runner.image,
+        "imagePullPolicy": install.runner.image_pull_policy,
+        "args": [command],
+        "env": _environment(session, install, surroundings),
+        "resources": runner_resources(install.runner.resources, session.spec.runtime.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [*_mounts(), *([token_mount] if name == CONTAIN_CONTAINER else [])],
+        **({"ports": [{"name": "runner", "containerPort": protocol.PORT}]} if name == RUNNER_CONTAINER else {}),
+    }
+
+
+def _environment(session: AgentSession, install: Installation, surroundings: Surroundings) -> list[dict[str, object]]:
+    canary = f"{surroundings.canary_ip}:{install.canary.port}"
+    return [
+        {"name": protocol.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": protocol.ENV_HOST_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+        {"name": protocol.ENV_EGRESS_URL, "value": f"http://{EGRESS_HOST}:{install.egress.port}"},
+        {"name": protocol.ENV_FORBIDDEN, "value": f"{surroundings.api_server},{canary}"},
+        {"name": protocol.ENV_OPTIONS, "value": options_json(session.spec.agent)},
+    ]
+
+
+def workspace_sub_path(pod_uid: str) -> str:
+    """Folder of a pod's workspace in the tenant's volume: one component, never nested, never the root."""
+    return f"w-{pod_uid}"
+
+
+def _storage(tenant: AgentTenant) -> list[dict[str, object]]:
+    tmp: dict[str, object] = {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}}
+    if tenant.spec.workspace is None:
+        return [{"name": "workspace", "emptyDir": {}}, {"name": "config", "emptyDir": {}}, tmp]
+    claim = {"persistentVolumeClaim": {"claimName": claim_name(tenant.metadata.name)}}
+    return [{"name": "workspace", **claim}, {"name": "config", **claim}, tmp]
+
+
+def _mounts() -> list[dict[str, object]]:
+    pod_uid = f"$({protocol.ENV_POD_UID})"
+    return [
+        {"name": "workspace", "mountPath": protocol.WORKSPACE_VOLUME, "subPathExpr": workspace_sub_path(pod_uid)},
+        {"name": "config", "mountPath": protocol.CONFIG_VOLUME, "subPathExpr": f"c-{pod_uid}"},
+        {"name": "tmp", "mountPath": protocol.TMP_VOLUME},
+    ]
+
+
+def _projected_token() -> dict[str, object]:
+    folder_file = protocol.SERVICE_ACCOUNT_TOKEN.rpartition("/")[2]
+    token = {"audience": protocol.IDENTITY_AUDIENCE, "expirationSeconds": 600, "path": folder_file}
+    return {"name": "token", "projected": {"sources": [{"serviceAccountToken": token}]}}
+
+
+def runner_resources(defaults: Resources, chosen: Resources | None) -> dict[str, dict[str, str]]:
+    """Requests and limits: what the session names, else the installer's."""
+
+    def merged(kind: str) -> dict[str, str]:
+        layers = [getattr(layer, kind) for layer in (defaults, chosen) if layer is not None]
+        return {name: amount for layer in layers if layer is not None for name, amount in to_json(layer).items()}
+
+    return {"requests": merged("requests"), "limits": merged("limits")}

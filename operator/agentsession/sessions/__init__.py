@@ -1,0 +1,1 @@
+"""AgentSession: observe -> decide (pure) -> act -> one status write."""

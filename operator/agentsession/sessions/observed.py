@@ -1,0 +1,27 @@
+"""What a decision is made from, besides the session itself."""
+
+from dataclasses import dataclass
+
+from agentsession.api.report import SessionUsage
+from agentsession.api.tenant import AgentTenant
+from agentsession_runner.protocol import State
+
+from .podview import PodView
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A snapshot. Nothing in it is fetched, but the text of promptFrom before the first turn."""
+
+    tenant: AgentTenant | None
+    namespace_ready: bool
+    """The namespace is known and has our NetworkPolicy as it should be."""
+    prompt: str | None
+    """Text of the first turn; None if promptFrom does not resolve, or is no longer needed."""
+    prompt_problem: str | None
+    pod: PodView | None
+    runner: State | None
+    """The runner's latest word; None before it was heard."""
+    usage: list[SessionUsage]
+    free_slots: int
+    """How many more sessions of the tenant may start, seen from this one: older waiting ones come first."""

@@ -1,0 +1,64 @@
+"""What a decision is made of: actions for the controller to carry out in order, and the status to write after them."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from agentsession.api.session import AgentSessionStatus
+
+
+@dataclass(frozen=True)
+class CreateRunner:
+    """Create the session's pod and, in the same step, grant it the session."""
+
+
+@dataclass(frozen=True)
+class DeleteRunner:
+    """Delete that very pod, and no later one of the same name."""
+
+    pod_name: str
+    pod_uid: str
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Follow the runner's state; every change brings the session back into the queue."""
+
+    pod_uid: str
+    ip: str
+
+
+@dataclass(frozen=True)
+class Bind:
+    """Bind the runner to the session."""
+
+    pod_uid: str
+    ip: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Give the runner a turn's prompt. A second delivery of the same uuid does nothing."""
+
+    pod_uid: str
+    ip: str
+    uuid: str
+    text: str
+
+
+@dataclass(frozen=True)
+class DeleteSession:
+    """The object outlived its ttlSecondsAfterFinished."""
+
+
+Action = CreateRunner | DeleteRunner | Listen | Bind | Prompt | DeleteSession
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One step. Actions are idempotent: whatever was done before a crash is observed, or harmlessly done again."""
+
+    status: AgentSessionStatus
+    actions: list[Action] = field(default_factory=list)
+    requeue_after: timedelta | None = None
+    settle_usage: bool = False
+    """Pull usage from every egress process before the status is written: this write says Finished."""

@@ -1,0 +1,189 @@
+"""What status says at each step. Conditions, phase and messages change together, so they are made in one place."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from agentsession.api.base import condition
+from agentsession.api.conditions import (
+    ACCEPTED,
+    ACTIVE,
+    CONTAINED,
+    FINISHED,
+    READY,
+    RECONCILING,
+    RESOLVED_REFS,
+    STALLED,
+    Mark,
+    mark,
+)
+from agentsession.api.session import AgentSession, AgentSessionStatus, Phase, Result, Turn, WorkspaceStatus
+from agentsession.resources.names import claim_name, runner_pod_name
+from agentsession.resources.pod import workspace_sub_path
+
+from .observed import Observed
+from .podview import Trouble
+from .turns import Progress
+from .turns import started as turns_started
+from .usage import merged
+
+CONTAINMENT = {"NotContained", "ContainmentCheckFailed"}
+"""Reasons that say the pod is not held by its NetworkPolicy, or may not be."""
+
+
+def refused(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionStatus:
+    """The spec cannot work: nothing is tried again until it changes."""
+    marks = [
+        Mark(ACCEPTED, "False", why.reason, why.message),
+        Mark(READY, "False", why.reason, why.message),
+        Mark(STALLED, "True", why.reason, why.message),
+    ]
+    return _status(session, "Failed" if session.status.pod_name else "Pending", marks, now)
+
+
+def unresolved(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionStatus:
+    """Something that the spec names is not there: its appearing brings the session back."""
+    marks = [
+        Mark(ACCEPTED, "True", "Accepted"),
+        Mark(RESOLVED_REFS, "False", why.reason, why.message),
+        *_not_ready(why),
+    ]
+    return _status(session, "Pending", marks, now)
+
+
+def waiting(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionStatus:
+    """All is well, and it is not its turn."""
+    return _status(session, "Pending", [*_resolved(), *_not_ready(why)], now)
+
+
+def starting(
+    session: AgentSession, seen: Observed, why: Trouble, now: datetime, *, started: bool = False
+) -> AgentSessionStatus:
+    """A runner is on its way, or has trouble on it. `started`: its pod is created by the same step."""
+    if why.reason == "Starting" and (uncontained := _uncontained(session)) is not None:
+        why = uncontained
+    marks = [*_resolved(), *_contained(seen, why), *_not_ready(why)]
+    status = _status(session, "Starting", marks, now)
+    if started or seen.pod is not None:
+        status.pod_name = runner_pod_name(session.metadata.name, session.metadata.uid)
+        status.start_type = "Cold"
+    return status
+
+
+def serving(session: AgentSession, seen: Observed, talk: Progress, now: datetime) -> AgentSessionStatus:
+    """The agent has accepted work: a turn runs, or the next prompt is awaited."""
+    turns = turns_started(talk, now)
+    active = any(turn.state == "Running" for turn in turns)
+    marks = [
+        *_resolved(),
+        *_contained(seen, None),
+        Mark(READY, "True", "Connected", "the agent is connected and has accepted work"),
+        Mark(ACTIVE, "True", "TurnActive") if active else Mark(ACTIVE, "False", "WaitingForInput"),
+    ]
+    status = _talked(_status(session, "Running" if active else "Idle", marks, now), seen, turns, talk.result)
+    status.timings.ready = status.timings.ready or now
+    _placed(status, seen)
+    return status
+
+
+def finished(
+    session: AgentSession, seen: Observed, talk: Progress, why: Trouble | None, now: datetime
+) -> AgentSessionStatus:
+    """The end. Well: the last answer is there. Else `why`, or the reason of the turn that failed."""
+    failed = next((turn for turn in reversed(talk.turns) if turn.state == "Failed"), None)
+    if why is None and failed is not None:
+        why = Trouble("TurnFailed", f"the agent says: {failed.reason or 'nothing'}")
+    marks = [*_resolved(), *_contained(seen, why)]
+    if why is None:
+        marks += [Mark(READY, "True", "Completed", "the session has its answer"), Mark(FINISHED, "True", "Completed")]
+    else:
+        marks += [
+            Mark(READY, "False", why.reason, why.message),
+            Mark(FINISHED, "True", why.reason, why.message),
+            Mark(STALLED, "True", why.reason, why.message),
+        ]
+    turns = [_ended(turn, why, now) for turn in talk.turns]
+    result = talk.result
+    if why is not None and (result is None or not result.is_error):
+        result = Result(text=result.text if result else "", is_error=True, reason=why.reason)
+    status = _talked(_status(session, "Succeeded" if why is None else "Failed", marks, now), seen, turns, result)
+    status.timings.finished = now
+    _placed(status, seen)
+    return status
+
+
+def late_usage(session: AgentSession, seen: Observed) -> AgentSessionStatus:
+    """After the end only usage can still move: a request that was under way may be counted late."""
+    status = session.status.model_copy(deep=True)
+    status.usage = merged(status.usage, seen.usage)
+    return status
+
+
+def unready_since(session: AgentSession) -> datetime | None:
+    """Since when the session has not been ready."""
+    ready = condition(session.status.conditions, READY)
+    return ready.last_transition_time if ready is not None else None
+
+
+def _status(session: AgentSession, phase: Phase, marks: Sequence[Mark], now: datetime) -> AgentSessionStatus:
+    status = session.status.model_copy(deep=True)
+    status.phase = phase
+    status.observed_generation = session.metadata.generation
+    status.conditions = mark(session.status.conditions, marks, session.metadata.generation, now)
+    status.timings.requested = session.metadata.creation_timestamp
+    return status
+
+
+def _talked(status: AgentSessionStatus, seen: Observed, turns: list[Turn], result: Result | None) -> AgentSessionStatus:
+    status.turns = turns
+    status.turns_completed = sum(turn.state != "Running" for turn in turns)
+    status.result = result
+    status.usage = merged(status.usage, seen.usage)
+    first = [usage.first_request for usage in seen.usage if usage.first_request is not None]
+    status.timings.first_model_request = min([*first, *_known(status)], default=None)
+    if seen.runner is not None:
+        status.session_id = seen.runner.session_id
+    return status
+
+
+def _known(status: AgentSessionStatus) -> list[datetime]:
+    first = status.timings.first_model_request
+    return [first] if first is not None else []
+
+
+def _placed(status: AgentSessionStatus, seen: Observed) -> None:
+    tenant, pod = seen.tenant, seen.pod
+    if tenant is not None and tenant.spec.workspace is not None and pod is not None:
+        name = claim_name(tenant.metadata.name)
+        status.workspace = WorkspaceStatus(claim_name=name, sub_path=workspace_sub_path(pod.uid))
+
+
+def _ended(turn: Turn, why: Trouble | None, now: datetime) -> Turn:
+    if turn.state != "Running":
+        return turn
+    reason = why.reason if why is not None else ""
+    return turn.model_copy(update={"state": "Failed", "finished": now, "reason": reason})
+
+
+def _resolved() -> list[Mark]:
+    return [Mark(ACCEPTED, "True", "Accepted"), Mark(RESOLVED_REFS, "True", "ResolvedRefs")]
+
+
+def _contained(seen: Observed, why: Trouble | None) -> list[Mark]:
+    if seen.pod is not None and seen.pod.contained:
+        return [Mark(CONTAINED, "True", "Verified", "the runner reached the egress plane and nothing else")]
+    if why is not None and why.reason in CONTAINMENT:
+        return [Mark(CONTAINED, "False", why.reason, why.message)]
+    return []
+
+
+def _uncontained(session: AgentSession) -> Trouble | None:
+    """What the last containment check found: it stands until another one ends well."""
+    last = condition(session.status.conditions, CONTAINED)
+    return Trouble(last.reason, last.message) if last is not None and last.status == "False" else None
+
+
+def _not_ready(why: Trouble) -> list[Mark]:
+    return [
+        Mark(READY, "False", why.reason, why.message),
+        Mark(RECONCILING, "True", why.reason, why.message),
+    ]

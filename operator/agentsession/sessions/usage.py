@@ -1,0 +1,37 @@
+"""Usage in status: the latest cumulative counters of every egress process that served the session, and their sums."""
+
+from collections.abc import Iterable, Set
+from decimal import Decimal
+
+from agentsession.api.report import SessionUsage
+from agentsession.api.session import Meter, Usage
+
+
+def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] = frozenset()) -> Usage | None:
+    """Usage with `reports` in it. What the incarnations in `gone` served last is marked estimated: they may have
+    served more than anybody heard of."""
+    meters = {meter.incarnation: meter for meter in (usage.meters if usage is not None else [])}
+    for report in reports:
+        meters[report.meter.incarnation] = report.meter
+    for incarnation in gone & meters.keys():
+        meters[incarnation] = meters[incarnation].model_copy(update={"estimated": True})
+    return totals([meters[name] for name in sorted(meters)]) if meters else None
+
+
+def totals(meters: list[Meter]) -> Usage:
+    """The sum of all meters."""
+    input_tokens = sum(m.input_tokens for m in meters)
+    cache_creation = sum(m.cache_creation_input_tokens for m in meters)
+    cache_read = sum(m.cache_read_input_tokens for m in meters)
+    output_tokens = sum(m.output_tokens for m in meters)
+    return Usage(
+        requests=sum(m.requests for m in meters),
+        input_tokens=input_tokens,
+        cache_creation_input_tokens=cache_creation,
+        cache_read_input_tokens=cache_read,
+        output_tokens=output_tokens,
+        total_tokens=input_tokens + cache_creation + cache_read + output_tokens,
+        cost_usd=str(sum((Decimal(m.cost_usd) for m in meters), Decimal(0))),
+        estimated=any(m.estimated for m in meters),
+        meters=meters,
+    )
