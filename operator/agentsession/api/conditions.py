@@ -39,6 +39,7 @@ class Mark:
 
 def mark(previous: Sequence[Condition], marks: Iterable[Mark], generation: int, now: datetime) -> list[Condition]:
     """The whole next list of conditions; those not marked are gone. A transition time moves only with the status."""
+    now = now.replace(microsecond=0)
     result = []
     for item in marks:
         before = condition(previous, item.type)

@@ -9,14 +9,16 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
 from kubernetes import config
 from kubernetes.client import Configuration
+from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
 TOKEN_MAX_AGE = 60.0
-"""Seconds after which the token is read again. The kubelet renews it at 80 % of its life, many minutes before it ends."""
+"""Seconds after which the token is read again. The kubelet renews it at 80 % of its life, minutes before it ends."""
 CONNECTIONS = 100
 """Sockets per session: one per watch, the rest for requests."""
 
@@ -35,23 +37,28 @@ class Connection:
 
     @classmethod
     def load(cls) -> "Connection":
-        """The service account of this pod, else KUBECONFIG or ~/.kube/config. Raises kubernetes.config.ConfigException."""
+        """The service account of this pod, else KUBECONFIG or ~/.kube/config. Raises ConfigException."""
         configuration = Configuration()
         try:
-            config.load_incluster_config(configuration)
+            config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            config.load_kube_config(client_configuration=configuration)
-        return cls._from(configuration)
+            config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            return cls._from_kubeconfig(configuration)
+        return cls(
+            configuration.host,
+            _tls(configuration),
+            lambda: f"Bearer {Path(SERVICE_TOKEN_FILENAME).read_text().strip()}",
+        )
 
     @classmethod
     def from_kubeconfig(cls, path: str) -> "Connection":
-        """The current context of that file. Raises kubernetes.config.ConfigException."""
+        """The current context of that file. Raises ConfigException."""
         configuration = Configuration()
-        config.load_kube_config(path, client_configuration=configuration)
-        return cls._from(configuration)
+        config.load_kube_config(path, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        return cls._from_kubeconfig(configuration)
 
     @classmethod
-    def _from(cls, configuration: Configuration) -> "Connection":
+    def _from_kubeconfig(cls, configuration: Configuration) -> "Connection":
         return cls(
             server=configuration.host.rstrip("/"),
             tls=_tls(configuration),
@@ -100,9 +107,9 @@ def authorization(read: Callable[[], str | None]) -> ClientMiddlewareType:
     async def middleware(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         if time.monotonic() - read_at >= TOKEN_MAX_AGE:
             await refresh(TOKEN_MAX_AGE)
-        _set(request, value)
-        response = await handler(request)
         sent = value
+        _set(request, sent)
+        response = await handler(request)
         if response.status != 401:
             return response
         await refresh(max_age=1.0)

@@ -4,6 +4,8 @@ from typing import TypedDict
 
 import pydantic
 
+from agentsession.kube.objects import KubeObject
+
 
 class ApiError(Exception):
     """A request that the API server refused, or that did not come back.
@@ -89,6 +91,7 @@ class _Details(TypedDict, total=False):
 class _Status(TypedDict, total=False):
     """The part of metav1.Status that is read."""
 
+    code: int
     reason: str
     message: str
     details: _Details | None
@@ -104,13 +107,22 @@ def from_response(status: int, body: bytes, *, retry_after: str | None, is_write
     request could have changed anything, which turns a 5xx into UnknownOutcomeError.
     """
     try:
-        parsed = _STATUS.validate_json(body)
+        answer = _STATUS.validate_json(body)
     except pydantic.ValidationError:
-        parsed = _Status(message=body[:200].decode(errors="replace").strip())
-    reason = parsed.get("reason", "")
+        answer = _Status(message=body[:200].decode(errors="replace").strip())
+    seconds = int(retry_after) if retry_after is not None and retry_after.isdecimal() else None
+    return _error(status, answer, seconds, is_write=is_write)
+
+
+def from_status(obj: KubeObject) -> ApiError:
+    """The error that a watch event of type ERROR carries."""
+    answer = _STATUS.validate_python(obj)
+    return _error(answer.get("code", 500), answer, None, is_write=False)
+
+
+def _error(status: int, answer: _Status, retry_after: float | None, *, is_write: bool) -> ApiError:
+    reason = answer.get("reason", "")
     default = ApiError if status < 500 else UnknownOutcomeError if is_write else ServerError
     kind = _BY_REASON.get(reason) or _BY_STATUS.get(status, default)
-    seconds = (parsed.get("details") or {}).get("retryAfterSeconds") or None
-    if retry_after is not None and retry_after.isdecimal():
-        seconds = int(retry_after)
-    return kind(status, reason or "Unknown", parsed.get("message") or "the answer has no text", seconds)
+    seconds = retry_after or (answer.get("details") or {}).get("retryAfterSeconds")
+    return kind(status, reason or "Unknown", answer.get("message") or "the answer has no text", seconds)

@@ -1,4 +1,4 @@
-"""kopf talks through the session that everything else in the process uses: one pool of sockets, one way to authenticate."""
+"""kopf uses the session that the rest of the process uses: one pool of sockets, one way to authenticate."""
 
 import aiohttp
 import kopf

@@ -1,4 +1,4 @@
-"""The few facts about Kubernetes objects that caches, queues and watches need; everything else about an object is opaque here."""
+"""The few facts about objects that caches, queues and watches need; the rest of an object is opaque here."""
 
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
@@ -75,8 +75,8 @@ def owner_uid(obj: KubeObject) -> str:
 def resource_version_of(obj: KubeObject) -> int | None:
     """The resourceVersion as a number, or None where it is absent or opaque.
 
-    Since Kubernetes 1.35 resource versions of one resource are defined to be decimal and ordered (KEP-5504); etcd-backed
-    API servers before that behave the same.
+    Since Kubernetes 1.35 the versions of one resource are defined to be decimal and ordered (KEP-5504); API servers on
+    etcd have always behaved so.
     """
     version = metadata_of(obj).get("resourceVersion", "")
     return int(version) if version.isdecimal() else None

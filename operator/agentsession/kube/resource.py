@@ -38,9 +38,11 @@ class Resource:
 
 
 def _segment(name: str) -> str:
-    # The API server's own rule for path segments. Names come from references in specs: ".." must not reach another path.
+    # The API server's own rule. Names come from references in specs: ".." must not lead to another path.
     if name in {"", ".", ".."} or "/" in name or "%" in name:
-        raise InvalidError(0, "Invalid", f"{name!r} is not the name of an object: it may not be empty, '.', '..', or have '/' or '%'")
+        raise InvalidError(
+            0, "Invalid", f"{name!r} cannot name an object: it is empty, '.', '..', or has '/' or '%' in it"
+        )
     return quote(name, safe="")
 
 
@@ -55,6 +57,8 @@ NETWORKPOLICIES = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkp
 LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 EVENTS = Resource("events.k8s.io", "v1", "Event", "events")
 TOKENREVIEWS = Resource("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", namespaced=False)
-SUBJECTACCESSREVIEWS = Resource("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False)
+SUBJECTACCESSREVIEWS = Resource(
+    "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False
+)
 AGENTSESSIONS = Resource("agentsession.io", "v1alpha1", "AgentSession", "agentsessions")
 AGENTTENANTS = Resource("agentsession.io", "v1alpha1", "AgentTenant", "agenttenants")

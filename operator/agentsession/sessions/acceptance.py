@@ -62,7 +62,7 @@ def unresolved(session: AgentSession, seen: Observed) -> Trouble | None:
     if missing := sorted(asked.difference(models)):
         return Trouble(
             "ModelNotAllowed",
-            f"spec.agent.model: {', '.join(missing)} is not among the models of AgentTenant {name}: {', '.join(models)}",
+            f"spec.agent.model: {', '.join(missing)} is not a model of AgentTenant {name}: it has {', '.join(models)}",
         )
     if seen.prompt_problem is not None:
         return Trouble("PromptNotFound", seen.prompt_problem)

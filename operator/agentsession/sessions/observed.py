@@ -23,5 +23,7 @@ class Observed:
     runner: State | None
     """The runner's latest word; None before it was heard."""
     usage: list[SessionUsage]
+    lost_meters: frozenset[str]
+    """Egress processes that served the session and are gone: what they served last was perhaps not heard."""
     free_slots: int
     """How many more sessions of the tenant may start, seen from this one: older waiting ones come first."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
-from agentsession.api.base import condition
+from agentsession.api.base import ObjectMeta, condition
 from agentsession.api.conditions import (
     ACCEPTED,
     ACTIVE,
@@ -30,7 +31,17 @@ CONTAINMENT = {"NotContained", "ContainmentCheckFailed"}
 """Reasons that say the pod is not held by its NetworkPolicy, or may not be."""
 
 
-def refused(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionStatus:
+class Known(Protocol):
+    """A session whose spec may not be readable."""
+
+    @property
+    def metadata(self) -> ObjectMeta: ...
+
+    @property
+    def status(self) -> AgentSessionStatus: ...
+
+
+def refused(session: Known, why: Trouble, now: datetime) -> AgentSessionStatus:
     """The spec cannot work: nothing is tried again until it changes."""
     marks = [
         Mark(ACCEPTED, "False", why.reason, why.message),
@@ -124,7 +135,7 @@ def unready_since(session: AgentSession) -> datetime | None:
     return ready.last_transition_time if ready is not None else None
 
 
-def _status(session: AgentSession, phase: Phase, marks: Sequence[Mark], now: datetime) -> AgentSessionStatus:
+def _status(session: Known, phase: Phase, marks: Sequence[Mark], now: datetime) -> AgentSessionStatus:
     status = session.status.model_copy(deep=True)
     status.phase = phase
     status.observed_generation = session.metadata.generation
@@ -137,7 +148,7 @@ def _talked(status: AgentSessionStatus, seen: Observed, turns: list[Turn], resul
     status.turns = turns
     status.turns_completed = sum(turn.state != "Running" for turn in turns)
     status.result = result
-    status.usage = merged(status.usage, seen.usage)
+    status.usage = merged(status.usage, seen.usage, seen.lost_meters)
     first = [usage.first_request for usage in seen.usage if usage.first_request is not None]
     status.timings.first_model_request = min([*first, *_known(status)], default=None)
     if seen.runner is not None:

@@ -1,0 +1,178 @@
+"""The tenants' credentials: Secrets of their namespaces, read by name, sent only to the hosts that they name themselves.
+
+A Secret can be used if a RoleBinding in its namespace lets the egress plane get it, and if its annotation names the
+host. So nobody can have a Secret sent to themselves that they could not read. Rotation is reading it again.
+"""
+
+import asyncio
+import base64
+import binascii
+import logging
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from agentsession.api.installation import Installation
+from agentsession.api.report import CredentialState, TenantCredential
+from agentsession.api.tenant import AgentTenant
+from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import ApiError, ForbiddenError, NotFoundError
+from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.resource import SECRETS
+from agentsession.resources.grants import grant_commands
+from agentsession.resources.names import HOSTS_ANNOTATION
+
+from .directory import View
+from .ledger import Ledger
+from .refusal import Refusal, unavailable
+
+READY_SECONDS = 30.0
+UNREADY_SECONDS = 2.0
+"""Age at which a Secret is read again: a usable one, and one that somebody may be putting right."""
+READS_AT_ONCE = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What was found, and the key if it can be used."""
+
+    found: TenantCredential
+    key: str | None = field(default=None, repr=False)
+
+    def refusal(self) -> Refusal:
+        """What a runner is told while there is no key."""
+        return unavailable(f"the tenant's credential cannot be used ({self.found.state}): {self.found.message}", 5)
+
+
+def judge(installation: Installation, tenant: AgentTenant, secret: KubeObject | ApiError | None) -> Credential:
+    """What `secret`, or the error of reading it, means for the tenant; None if it was not read.
+
+    The messages are for the tenant's condition: one line, what is wrong and what would be right.
+    """
+    provider = tenant.spec.provider
+    namespace = tenant.metadata.namespace
+    reference = provider.credential_secret_ref
+    name = f"Secret {namespace}/{reference.name}"
+    host = urlsplit(provider.base_url).hostname or ""
+
+    def found(state: CredentialState, message: str = "", key: str | None = None) -> Credential:
+        metadata = tenant.metadata
+        told = TenantCredential(
+            namespace=namespace, name=metadata.name, generation=metadata.generation, state=state, message=message
+        )
+        return Credential(told, key)
+
+    if provider.base_url not in installation.upstreams:
+        allowed = ", ".join(installation.upstreams)
+        return found("UpstreamNotAllowed", f"spec.provider.baseURL: the installer allows {allowed}")
+    match secret:
+        case ForbiddenError():
+            commands = grant_commands(installation, namespace, reference.name)
+            return found("GrantMissing", f"the egress plane may not read {name}. To let it: {commands}")
+        case NotFoundError():
+            return found("SecretNotFound", f"{name} does not exist: create it, with the API key in {reference.key!r}")
+        case ApiError() | None:
+            return found("Unknown", f"{name} could not be read; it is tried again")
+
+    hosts = [entry.strip() for entry in _annotation(secret).split(",")]
+    if host not in hosts:
+        return found("HostNotAllowed", f"{name}: the annotation {HOSTS_ANNOTATION} must name {host}, to be sent there")
+    key = _key(secret, reference.key)
+    if key is None:
+        return found("KeyMissing", f"{name} has no usable API key in {reference.key!r}: one line of printable ASCII")
+    return found("Ready", key=key)
+
+
+def _annotation(secret: KubeObject) -> str:
+    annotations: dict[str, str] = secret["metadata"].get("annotations") or {}
+    return annotations.get(HOSTS_ANNOTATION, "")
+
+
+def _key(secret: KubeObject, name: str) -> str | None:
+    data: dict[str, str] = secret.get("data") or {}
+    try:
+        # `echo KEY | base64` has a newline at its end; a header must not.
+        key = base64.b64decode(data.get(name, ""), validate=True).decode("ascii").strip()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return key if key and key.isprintable() else None
+
+
+@dataclass
+class _Reading:
+    credential: Credential
+    generation: int
+    due: float
+
+
+class Credentials:
+    """Keeps every tenant's credential read, and tells the ledger what it finds."""
+
+    def __init__(
+        self, api: ApiClient, installation: Installation, tenants: View[AgentTenant], ledger: Ledger
+    ) -> None:
+        self._api = api
+        self._installation = installation
+        self._tenants = tenants
+        self._ledger = ledger
+        self._readings: dict[str, _Reading] = {}
+        self._slots = asyncio.Semaphore(READS_AT_ONCE)
+        self._changed = asyncio.Event()
+
+    async def of(self, tenant: AgentTenant) -> Credential:
+        """The tenant's credential as last read; read now if it never was, or if the tenant has changed."""
+        reading = self._readings.get(tenant.metadata.uid)
+        if reading is None or reading.generation != tenant.metadata.generation:
+            return await self._read(tenant)
+        return reading.credential
+
+    def wake(self) -> None:
+        """A tenant has changed."""
+        self._changed.set()
+
+    async def keep_reading(self) -> None:
+        """Read what is due, for ever."""
+        while True:
+            self._changed.clear()
+            now = asyncio.get_running_loop().time()
+            tenants = self._tenants.all()
+            self._forget_all_but({tenant.metadata.uid for tenant in tenants})
+            await asyncio.gather(*(self._read(tenant) for tenant in tenants if self._is_due(tenant, now)))
+            try:
+                async with asyncio.timeout(UNREADY_SECONDS / 2):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _is_due(self, tenant: AgentTenant, now: float) -> bool:
+        reading = self._readings.get(tenant.metadata.uid)
+        return reading is None or reading.generation != tenant.metadata.generation or reading.due <= now
+
+    def _forget_all_but(self, uids: set[str]) -> None:
+        for uid in self._readings.keys() - uids:
+            del self._readings[uid]
+
+    async def _read(self, tenant: AgentTenant) -> Credential:
+        async with self._slots:
+            credential = judge(self._installation, tenant, await self._secret(tenant))
+        before = self._readings.get(tenant.metadata.uid)
+        if credential.found.state == "Unknown" and before and before.generation == tenant.metadata.generation:
+            credential = before.credential  # an API server that is away for a moment withdraws nothing
+        elif before is None or before.credential.found != credential.found:
+            log.info("credential of %s: %s", "/".join(tenant.key), credential.found.state)
+        pause = READY_SECONDS if credential.key else UNREADY_SECONDS
+        due = asyncio.get_running_loop().time() + pause
+        self._readings[tenant.metadata.uid] = _Reading(credential, tenant.metadata.generation, due)
+        self._ledger.credential(credential.found)
+        return credential
+
+    async def _secret(self, tenant: AgentTenant) -> KubeObject | ApiError | None:
+        provider = tenant.spec.provider
+        if provider.base_url not in self._installation.upstreams:
+            return None
+        key: Key = (tenant.metadata.namespace, provider.credential_secret_ref.name)
+        try:
+            return await self._api.get(SECRETS, key)
+        except ApiError as error:
+            return error

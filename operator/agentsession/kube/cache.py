@@ -1,0 +1,126 @@
+"""What the API server last told about one kind. Updated synchronously by watches and by the answers to own writes."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from agentsession.kube.objects import Key, KubeObject, key_of, labels_of, owner_uid, resource_version_of, uid_of
+
+REMEMBERED_DELETIONS = 10_000
+
+
+class Store:
+    """Objects by (namespace, name), and by uid, namespace, controlling owner, and the labels named at construction.
+
+    Objects are shared and read-only. An older state never replaces a newer one, and a deleted uid never comes back, so
+    watch events, list pages and answers to writes may arrive in any order. Belongs to one event loop; never awaits.
+    """
+
+    def __init__(self, labels: Sequence[str] = ()) -> None:
+        self.synced = False
+        """Whether a complete list has been seen: before that, absence means nothing."""
+        self._labels = tuple(labels)
+        self._objects: dict[Key, KubeObject] = {}
+        self._indices: dict[tuple[str, ...], dict[Key, None]] = defaultdict(dict)
+        self._deleted: OrderedDict[str, int] = OrderedDict()
+
+    def observe(self, event_type: str | None, obj: KubeObject) -> bool:
+        """Take in one watch event (`DELETED`, or any other type for a state); say whether that changed anything."""
+        key, uid, version = key_of(obj), uid_of(obj), resource_version_of(obj)
+        if event_type == "DELETED":
+            return self._forget(key, uid, version)
+        if version is not None and version <= self._deleted.get(uid, 0):
+            return False
+        known = self._objects.get(key)
+        if known is not None:
+            if not _supersedes(obj, known):
+                return False
+            self._remove(key, known)
+        self._objects[key] = obj
+        for index in self._entries(obj):
+            self._indices[index][key] = None
+        return True
+
+    def replace(self, objects: Iterable[KubeObject], resource_version: str) -> set[Key]:
+        """Mark and sweep with a complete list; the keys that changed, appeared or vanished.
+
+        Objects that are newer than `resource_version`, the version of the list, were created after it and stay.
+        """
+        listed: set[Key] = set()
+        changed: set[Key] = set()
+        for obj in objects:
+            listed.add(key_of(obj))
+            if self.observe(None, obj):
+                changed.add(key_of(obj))
+        version = int(resource_version) if resource_version.isdecimal() else None
+        for key in self._objects.keys() - listed:
+            if self._forget(key, uid_of(self._objects[key]), version):
+                changed.add(key)
+        self.synced = True
+        return changed
+
+    def get(self, key: Key) -> KubeObject | None:
+        """The object of that (namespace, name)."""
+        return self._objects.get(key)
+
+    def by_uid(self, uid: str) -> KubeObject | None:
+        """The object of that uid."""
+        return next(iter(self._select("uid", uid)), None)
+
+    def in_namespace(self, namespace: str) -> list[KubeObject]:
+        """The objects of that namespace."""
+        return self._select("namespace", namespace)
+
+    def owned_by(self, uid: str) -> list[KubeObject]:
+        """The objects whose controlling owner has that uid."""
+        return self._select("owner", uid)
+
+    def with_label(self, label: str, value: str) -> list[KubeObject]:
+        """The objects with that label value. Raises KeyError for a label that this store was not told to index."""
+        if label not in self._labels:
+            raise KeyError(label)
+        return self._select("label", label, value)
+
+    def __iter__(self) -> Iterator[KubeObject]:
+        return iter(list(self._objects.values()))
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def _select(self, *index: str) -> list[KubeObject]:
+        return [self._objects[key] for key in self._indices.get(index, ())]
+
+    def _entries(self, obj: KubeObject) -> Iterator[tuple[str, ...]]:
+        yield "uid", uid_of(obj)
+        yield "namespace", key_of(obj)[0]
+        if owner := owner_uid(obj):
+            yield "owner", owner
+        labels = labels_of(obj)
+        yield from (("label", label, labels[label]) for label in self._labels if label in labels)
+
+    def _forget(self, key: Key, uid: str, version: int | None) -> bool:
+        """Drop what was gone at that version. An object that leaves a label selector may enter it again."""
+        if version is not None:
+            self._deleted[uid] = version
+            if len(self._deleted) > REMEMBERED_DELETIONS:
+                self._deleted.popitem(last=False)
+        known = self._objects.get(key)
+        if known is None or uid_of(known) != uid:
+            return False
+        known_version = resource_version_of(known)
+        if version is not None and known_version is not None and known_version > version:
+            return False
+        self._remove(key, known)
+        return True
+
+    def _remove(self, key: Key, obj: KubeObject) -> None:
+        del self._objects[key]
+        for index in self._entries(obj):
+            del self._indices[index][key]
+            if not self._indices[index]:
+                del self._indices[index]
+
+
+def _supersedes(new: KubeObject, old: KubeObject) -> bool:
+    """Whether `new` is the later state; where versions are not comparable, whatever comes last is."""
+    new_version, old_version = resource_version_of(new), resource_version_of(old)
+    return new_version is None or old_version is None or new_version > old_version

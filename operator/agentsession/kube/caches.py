@@ -1,0 +1,16 @@
+"""The five caches that controllers read; kopf's watches fill them."""
+
+from dataclasses import dataclass, field
+
+from agentsession.kube.cache import Store
+
+
+@dataclass(frozen=True)
+class Caches:
+    """What the API server last told of each kind that is watched."""
+
+    sessions: Store = field(default_factory=Store)
+    tenants: Store = field(default_factory=Store)
+    pods: Store = field(default_factory=Store)
+    policies: Store = field(default_factory=Store)
+    namespaces: Store = field(default_factory=Store)

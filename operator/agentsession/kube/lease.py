@@ -1,0 +1,149 @@
+"""Leader election on a coordination.k8s.io Lease, trusting no clock but our own monotonic one.
+
+The holder's renewTime is never compared with a clock: what counts is when *we* saw the record change. A leader gives
+up DEADLINE after it began its last good renewal; a candidate takes over no earlier than DURATION after it saw that
+renewal. The second is the longer, so two never lead at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from agentsession.kube.errors import ApiError, NotFoundError
+from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.resource import LEASES, Resource
+
+DURATION = 4
+DEADLINE = 3.0
+RENEW = 0.5
+REQUEST_TIMEOUT = 1.0
+"""All in seconds."""
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseClient(Protocol):
+    """The part of ApiClient that an election needs."""
+
+    async def get(self, resource: Resource, key: Key) -> KubeObject: ...
+    async def create(self, resource: Resource, body: KubeObject) -> KubeObject: ...
+    async def merge_patch(self, resource: Resource, key: Key, patch: KubeObject) -> KubeObject: ...
+
+
+class Election:
+    """One candidate, for one term: a lost Lease is not tried for again.
+
+    identity: unique to this process, or a restarted one would take itself for the holder. clock: monotonic seconds.
+    `is_leader` and `epoch` may be read from any thread.
+    """
+
+    def __init__(self, key: Key, identity: str, clock: Callable[[], float]) -> None:
+        self.epoch = 0
+        """`leaseTransitions` of our term, rising with each leader; 0 before we won."""
+        self._key = key
+        self._identity = identity
+        self._clock = clock
+        self._held_until = float("-inf")
+        self._mine: KubeObject | None = None  # the Lease as we last wrote it; None when that is uncertain
+        self._seen: object = None
+        self._seen_at = float("-inf")
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether nobody else can lead now. False once the deadline is over, even if the loop hangs."""
+        return self._clock() < self._held_until
+
+    async def run(self, client: LeaseClient, stop: asyncio.Event, on_gained: Callable[[int], None]) -> bool:
+        """Campaign, lead and renew until `stop` is set (then release) or the Lease is lost.
+
+        on_gained is called once, with the epoch. Returns False if leadership was lost.
+        """
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience(REQUEST_TIMEOUT)):
+                    await self._step(client, on_gained)
+            if self.epoch and not self.is_leader:
+                return False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._patience(RENEW))
+        await self._release(client)
+        return True
+
+    def _patience(self, seconds: float) -> float:
+        """No longer than we may lead, so that the loss is noticed in time."""
+        return min(seconds, self._held_until - self._clock()) if self.epoch else seconds
+
+    async def _step(self, client: LeaseClient, on_gained: Callable[[int], None]) -> None:
+        """Look at the Lease if we are not sure of it, write it if it is ours or free."""
+        lease, self._mine = self._mine, None
+        try:
+            lease = lease or await self._read(client)
+            if not self._may_write(lease):
+                return
+            began = self._clock()
+            self._mine = await self._write(client, lease)
+        except ApiError as error:
+            logger.log(logging.WARNING if self.epoch else logging.INFO, "Lease %s: %s", "/".join(self._key), error)
+            return
+        self._held_until = began + DEADLINE
+        if not self.epoch:
+            self.epoch = self._mine["spec"]["leaseTransitions"]
+            on_gained(self.epoch)
+
+    async def _read(self, client: LeaseClient) -> KubeObject | None:
+        try:
+            return await client.get(LEASES, self._key)
+        except NotFoundError:
+            return None
+
+    def _may_write(self, lease: KubeObject | None) -> bool:
+        if lease is None:
+            return not self.epoch  # deleted under a leader: another may have made and held it meanwhile
+        spec = lease["spec"]
+        holder = spec.get("holderIdentity")
+        if holder == self._identity:
+            return True
+        if self.epoch:
+            self._held_until = float("-inf")
+            return False
+        if spec != self._seen:
+            self._seen, self._seen_at = spec, self._clock()
+        return not holder or self._clock() - self._seen_at >= spec.get("leaseDurationSeconds", DURATION)
+
+    async def _write(self, client: LeaseClient, lease: KubeObject | None) -> KubeObject:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # for people to read
+        spec: dict[str, object] = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": DURATION,
+            "renewTime": now,
+        }
+        old = lease["spec"] if lease else {}
+        if old.get("holderIdentity") != self._identity:
+            spec |= {"acquireTime": now, "leaseTransitions": old.get("leaseTransitions", 0) + 1}
+        if lease is None:
+            namespace, name = self._key
+            return await client.create(
+                LEASES,
+                {
+                    "apiVersion": LEASES.api_version,
+                    "kind": LEASES.kind,
+                    "metadata": {"namespace": namespace, "name": name},
+                    "spec": spec,
+                },
+            )
+        guard = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+        return await client.merge_patch(LEASES, self._key, {"metadata": guard, "spec": spec})
+
+    async def _release(self, client: LeaseClient) -> None:
+        """Let the next leader start at once. If this fails, it waits until the Lease runs out."""
+        lease, self._mine = self._mine, None
+        self._held_until = float("-inf")
+        if lease is None:
+            return
+        guard = {"resourceVersion": lease["metadata"]["resourceVersion"]}
+        with contextlib.suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(REQUEST_TIMEOUT):
+                await client.merge_patch(LEASES, self._key, {"metadata": guard, "spec": {"holderIdentity": None}})

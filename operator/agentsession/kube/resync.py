@@ -1,0 +1,41 @@
+"""Every few minutes, compare a Store with a complete list: an expired watch (410) never tells what it missed."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from agentsession.kube.cache import Store
+from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import ApiError
+from agentsession.kube.objects import Key
+from agentsession.kube.resource import Resource
+
+INTERVAL = (300.0, 600.0)
+"""Seconds between two lists of one kind, drawn anew each time so that kinds and replicas spread."""
+FAILED_INTERVAL = (5.0, 10.0)
+"""Seconds after a list that failed."""
+
+logger = logging.getLogger(__name__)
+
+
+async def resync(
+    client: ApiClient,
+    resource: Resource,
+    store: Store,
+    on_change: Callable[[Key], None],
+    *,
+    label_selector: str = "",
+) -> None:
+    """List at once, then again and again, for ever; call on_change for each key that the store had wrong."""
+    while True:
+        interval = INTERVAL
+        try:
+            found = await client.list(resource, label_selector=label_selector)
+        except ApiError as error:
+            interval = FAILED_INTERVAL
+            logger.warning("Listing %s: %s. Tried again within %d s.", resource.plural, error, interval[1])
+        else:
+            for key in store.replace(found.items, found.resource_version):
+                on_change(key)
+        await asyncio.sleep(random.uniform(*interval))  # noqa: S311

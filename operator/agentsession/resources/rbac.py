@@ -1,0 +1,131 @@
+"""Who may do what at the API server: the one table that the chart's and the plain manifests' roles are made of.
+
+There is no wildcard and no cluster-wide right to a Secret. The right to read a tenant's credential is not here: it is a
+Role in the tenant's namespace that names that one Secret, and the tenant's side grants it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agentsession.api.base import GROUP
+
+from .names import EGRESS_KEYS, OPERATOR_KEYS
+
+CORE = ""
+Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
+READ: tuple[Verb, ...] = ("get", "list", "watch")
+APPLY: tuple[Verb, ...] = ("create", "patch")
+"""Server-side apply is a patch; on an object that does not exist yet the API server asks for create as well."""
+WRITE: tuple[Verb, ...] = ("create", "update", "patch", "delete", "deletecollection")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row: what it permits, and why it must. `names` are suffixes that follow the installation's name."""
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[Verb, ...]
+    why: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoleSpec:
+    """A role called <installation>-<suffix>, held by the service account of that name, or aggregated to user roles."""
+
+    suffix: str
+    rules: tuple[Rule, ...]
+    namespaced: bool = False
+    aggregate_to: tuple[str, ...] = ()
+
+
+OPERATOR = RoleSpec(
+    "operator",
+    (
+        Rule(GROUP, ("agentsessions",), (*READ, "patch"), "the watch; a resync reads one object uncached"),
+        Rule(GROUP, ("agentsessions",), ("delete",), "ttlSecondsAfterFinished"),
+        Rule(GROUP, ("agenttenants",), (*READ, "patch"), "references of sessions, and what a tenant's namespace needs"),
+        Rule(GROUP, ("agentsessions/status", "agenttenants/status"), ("patch", "update"), "status is a subresource"),
+        Rule(CORE, ("pods",), (*READ, "create", "patch", "delete"), "runners, and the grant that is patched onto one"),
+        Rule(CORE, ("persistentvolumeclaims",), (*READ, *APPLY), "a tenant's workspace"),
+        Rule(CORE, ("serviceaccounts",), ("get", *APPLY), "the account of runners, which has no rights"),
+        Rule("networking.k8s.io", ("networkpolicies",), (*READ, *APPLY), "contains runners; repaired when touched"),
+        Rule(CORE, ("namespaces",), READ, "a namespace's uid gives its runners their user id"),
+        Rule(CORE, ("configmaps",), ("get",), "promptFrom"),
+        Rule("events.k8s.io", ("events",), APPLY, "Events on transitions; a repeated one is patched"),
+    ),
+)
+OPERATOR_OWN = RoleSpec(
+    "operator",
+    (
+        Rule("coordination.k8s.io", ("leases",), ("create",), "the first election; create cannot be bound to a name"),
+        Rule("coordination.k8s.io", ("leases",), ("get", "update", "patch"), "renewal", ("operator",)),
+        Rule(CORE, ("secrets",), ("create",), "the keyrings' first start; create cannot be bound to a name"),
+        Rule(CORE, ("secrets",), ("get", "update", "patch"), "key rotation", (OPERATOR_KEYS, EGRESS_KEYS)),
+        Rule(CORE, ("configmaps",), ("create",), "the public keys' first start; create cannot be bound to a name"),
+        Rule(CORE, ("configmaps",), ("get", "patch"), "publishes the public keys", (OPERATOR_KEYS,)),
+        Rule(CORE, ("services",), ("get",), "ClusterIPs that runner pods are built with", ("egress", "canary")),
+    ),
+    namespaced=True,
+)
+EGRESS = RoleSpec(
+    "egress",
+    (
+        Rule(CORE, ("pods",), READ, "whether a runner exists, and the grant on it"),
+        Rule(GROUP, ("agentsessions", "agenttenants"), READ, "whether a session may run, and what its tenant may use"),
+        Rule("authentication.k8s.io", ("tokenreviews",), ("create",), "who a runner is when it asks for an identity"),
+    ),
+)
+EGRESS_OWN = RoleSpec(
+    "egress",
+    (
+        Rule(CORE, ("secrets",), READ, "its signing keys; a watch of one name", (EGRESS_KEYS,)),
+        Rule(CORE, ("configmaps",), READ, "the operator's public keys; a watch of one name", (OPERATOR_KEYS,)),
+    ),
+    namespaced=True,
+)
+USERS = (
+    RoleSpec("view", (Rule(GROUP, ("agentsessions", "agenttenants"), READ, "looks"),), aggregate_to=("view",)),
+    RoleSpec("edit", (Rule(GROUP, ("agentsessions",), WRITE, "runs sessions"),), aggregate_to=("edit", "admin")),
+    RoleSpec("admin", (Rule(GROUP, ("agenttenants",), WRITE, "decides what a tenant may use"),), aggregate_to=("admin",)),
+)
+COMPONENTS: dict[str, tuple[RoleSpec, ...]] = {
+    "operator": (OPERATOR, OPERATOR_OWN),
+    "egress": (EGRESS, EGRESS_OWN),
+    "users": USERS,
+}
+
+Manifest = dict[str, object]
+API_GROUP = "rbac.authorization.k8s.io"
+
+
+def objects(role: RoleSpec, name: str, namespace: str) -> list[Manifest]:
+    """The (Cluster)Role and, unless it is aggregated, its binding, for an installation of that name and namespace."""
+    kind = "Role" if role.namespaced else "ClusterRole"
+    full_name = f"{name}-{role.suffix}"
+    metadata: dict[str, object] = {"name": full_name}
+    if role.namespaced:
+        metadata["namespace"] = namespace
+    labels = {f"{API_GROUP}/aggregate-to-{user}": "true" for user in role.aggregate_to}
+    made: Manifest = {
+        "apiVersion": f"{API_GROUP}/v1",
+        "kind": kind,
+        "metadata": {**metadata, **({"labels": labels} if labels else {})},
+        "rules": [_rule(rule, name) for rule in role.rules],
+    }
+    if role.aggregate_to:
+        return [made]
+    binding: Manifest = {
+        "apiVersion": f"{API_GROUP}/v1",
+        "kind": f"{kind}Binding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": API_GROUP, "kind": kind, "name": full_name},
+        "subjects": [{"kind": "ServiceAccount", "name": full_name, "namespace": namespace}],
+    }
+    return [made, binding]
+
+
+def _rule(rule: Rule, name: str) -> dict[str, list[str]]:
+    names = {"resourceNames": [f"{name}-{suffix}" for suffix in rule.names]} if rule.names else {}
+    return {"apiGroups": [rule.group], "resources": list(rule.resources), **names, "verbs": list(rule.verbs)}

@@ -1,0 +1,139 @@
+"""Calls to one runner. The process that answers may be the agent: nothing it sends may harm the operator.
+
+No redirect is followed, nothing is decompressed, size and time are capped, control characters are taken out.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from agentsession.keys.call import runner_call
+from agentsession.keys.keyring import Keyring
+from agentsession_runner.protocol import PORT, Action, BindRequest, PromptRequest, State
+
+MAX_BYTES = 4 * 1024 * 1024
+CALL_SECONDS = 5.0
+WAIT_SECONDS = 25.0
+"""How long a runner may keep a long poll open; below the protocol's 30 s."""
+
+
+class RunnerError(Exception):
+    """A runner did not answer, or not as the protocol says. One line, safe to show."""
+
+
+class RunnerRefusedError(RunnerError):
+    """The runner answered and refused: it serves another session, or is ending."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A runner and the session it is called for. `port` differs from the protocol's only in tests and simulations."""
+
+    pod_uid: str
+    ip: str
+    session_uid: str
+    port: int = PORT
+
+
+class RunnerClient:
+    """Calls runners with tokens of the control side, over one shared session."""
+
+    def __init__(self, http: aiohttp.ClientSession, keyring: Callable[[], Keyring]) -> None:
+        self._http = http
+        self._keyring = keyring
+
+    async def bind(self, target: Target) -> State:
+        """Bind the runner to the session. Raises RunnerRefusedError if it serves another one, RunnerError."""
+        return await self._call(target, "bind", BindRequest(session_uid=target.session_uid))
+
+    async def prompt(self, target: Target, uuid: str, text: str) -> State:
+        """Deliver a prompt. A second delivery of the same uuid does nothing. Raises RunnerError."""
+        return await self._call(target, "prompt", PromptRequest(uuid=uuid, text=text))
+
+    async def state(self, target: Target, after: int) -> State:
+        """The state once its revision is above `after`, or as it is after WAIT_SECONDS. Raises RunnerError."""
+        query = f"?after={after}&wait={int(WAIT_SECONDS)}"
+        return await self._call(target, "state", None, query=query, seconds=WAIT_SECONDS + CALL_SECONDS)
+
+    async def _call(
+        self,
+        target: Target,
+        action: Action,
+        body: BaseModel | None,
+        *,
+        query: str = "",
+        seconds: float = CALL_SECONDS,
+    ) -> State:
+        host = f"[{target.ip}]" if ":" in target.ip else target.ip
+        token = runner_call(
+            self._keyring(),
+            datetime.now(UTC),
+            pod_uid=target.pod_uid,
+            session_uid=target.session_uid,
+            action=action,
+        )
+        try:
+            async with asyncio.timeout(seconds):
+                async with self._http.request(
+                    "GET" if body is None else "POST",
+                    f"http://{host}:{target.port}/v1/{action}{query}",
+                    data=body.model_dump_json().encode() if body is not None else None,
+                    headers={
+                        "Authorization": f"Bearer {token}",
+                        "Content-Type": "application/json",
+                        "Accept-Encoding": "identity",
+                    },
+                    allow_redirects=False,
+                ) as response:
+                    raw = await _read(response)
+                    if response.status == 409:
+                        raise RunnerRefusedError(f"the runner refused {action}")
+                    if response.status != 200:
+                        raise RunnerError(f"the runner answered {action} with HTTP {response.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise RunnerError(f"no answer to {action}: {type(error).__name__}") from error
+        try:
+            return _printable(State.model_validate_json(raw))
+        except ValidationError as error:
+            raise RunnerError(f"the runner's answer to {action} is not of the protocol") from error
+
+
+def runner_http() -> aiohttp.ClientSession:
+    """A session for calls to runners: no proxy, no cookies, no decompression, short lines."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        max_line_size=8190,
+        max_field_size=8190,
+        timeout=aiohttp.ClientTimeout(sock_connect=2.0),
+    )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise RunnerError(f"the runner's answer is longer than {MAX_BYTES} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _printable(state: State) -> State:
+    turns = [
+        turn.model_copy(update={"text": printable(turn.text), "reason": printable(turn.reason).replace("\n", " ")})
+        for turn in state.turns
+    ]
+    message = printable(state.message).replace("\n", " ")
+    return state.model_copy(update={"turns": turns, "message": message})
+
+
+def printable(text: str) -> str:
+    """The text without control characters, but for line breaks and tabs."""
+    return "".join(char for char in text if char in "\n\t" or char.isprintable())

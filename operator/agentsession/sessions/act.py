@@ -1,0 +1,98 @@
+"""Carries out what was decided. Each action can be repeated: the next decision sees what came of it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from agentsession.api.installation import Installation
+from agentsession.api.session import AgentSession
+from agentsession.api.tenant import AgentTenant
+from agentsession.keys.grant import Grant
+from agentsession.keys.keyring import Keyring
+from agentsession.kube.caches import Caches
+from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
+from agentsession.kube.resource import AGENTSESSIONS, PODS
+from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
+from agentsession.resources.pod import runner_pod
+from agentsession.resources.surroundings import Surroundings
+from agentsession.resources.tenancy import runner_uid
+from agentsession.runners.client import RunnerClient, Target
+from agentsession.runners.listeners import Listeners
+
+from .observed import Observed
+from .plan import Action, Bind, CreateRunner, DeleteRunner, DeleteSession, Listen, Prompt
+
+
+class Actor:
+    """Writes to the API server and calls runners."""
+
+    def __init__(
+        self,
+        api: ApiClient,
+        caches: Caches,
+        listeners: Listeners,
+        runners: RunnerClient,
+        install: Installation,
+        surroundings: Surroundings,
+        keyring: Callable[[], Keyring],
+        epoch: Callable[[], int],
+    ) -> None:
+        self._api = api
+        self._caches = caches
+        self._listeners = listeners
+        self._runners = runners
+        self._install = install
+        self._surroundings = surroundings
+        self._keyring = keyring
+        self._epoch = epoch
+
+    async def act(self, session: AgentSession, seen: Observed, action: Action) -> None:
+        """Raises kube.errors.ApiError or runners.client.RunnerError; then nothing after it is done either."""
+        match action:
+            case CreateRunner():
+                await self._create(session, seen)
+            case DeleteRunner(pod_name, pod_uid):
+                with suppress(NotFoundError, ConflictError):
+                    await self._api.delete(PODS, (session.metadata.namespace, pod_name), uid=pod_uid)
+            case Listen(pod_uid, ip):
+                self._listeners.listen(session.key, Target(pod_uid, ip, session.metadata.uid))
+            case Bind(pod_uid, ip):
+                state = await self._runners.bind(Target(pod_uid, ip, session.metadata.uid))
+                self._listeners.heard(session.key, pod_uid, state)
+            case Prompt(pod_uid, ip, uuid, text):
+                state = await self._runners.prompt(Target(pod_uid, ip, session.metadata.uid), uuid, text)
+                self._listeners.heard(session.key, pod_uid, state)
+            case DeleteSession():
+                with suppress(NotFoundError, ConflictError):
+                    await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
+
+    async def _create(self, session: AgentSession, seen: Observed) -> None:
+        """Create and grant in one go: a pod without a grant was not made here, and is never given one later."""
+        namespace = session.metadata.namespace
+        known = self._caches.namespaces.get(("", namespace))
+        if seen.tenant is None or known is None:
+            return
+        uid = runner_uid(known["metadata"]["uid"])
+        body = runner_pod(session, seen.tenant, self._install, self._surroundings, uid)
+        try:
+            pod = await self._api.create(PODS, body)
+        except AlreadyExistsError:
+            name = runner_pod_name(session.metadata.name, session.metadata.uid)
+            self._caches.pods.observe("ADDED", await self._api.get(PODS, (namespace, name)))
+            raise
+        annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"])}
+        patch = {"metadata": {"uid": pod["metadata"]["uid"], "annotations": annotations}}
+        key = (namespace, pod["metadata"]["name"])
+        self._caches.pods.observe("ADDED", await self._api.merge_patch(PODS, key, patch))
+
+    def _grant(self, session: AgentSession, tenant: AgentTenant, pod_uid: str) -> str:
+        grant = Grant(
+            pod_uid=pod_uid,
+            session_uid=session.metadata.uid,
+            session_name=session.metadata.name,
+            namespace=session.metadata.namespace,
+            tenant=tenant.metadata.name,
+            tenant_uid=tenant.metadata.uid,
+            epoch=self._epoch(),
+        )
+        return grant.sign(self._keyring())

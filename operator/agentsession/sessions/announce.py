@@ -1,0 +1,37 @@
+"""Which transitions people are told of as Events: what the conditions say, once, in one line."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agentsession.api.base import condition
+from agentsession.api.conditions import READY, STALLED
+from agentsession.api.session import AgentSessionStatus
+
+QUIET = {"Starting", "TenantPending", "NamespaceNotReady"}
+"""Steps on the way that say nothing new to anybody."""
+EXPECTED = {"Connected", "Completed", "TenantAtCapacity"}
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """One Event."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def announcements(before: AgentSessionStatus, after: AgentSessionStatus) -> list[Announcement]:
+    """The Events for a change of status: one when the reason of Ready changes, none for steps on the way.
+
+    What the agent itself says stays out: Events carry no session text.
+    """
+    old, new = condition(before.conditions, READY), condition(after.conditions, READY)
+    if new is None or new.reason in QUIET or (old is not None and old.reason == new.reason):
+        return []
+    message = new.message
+    if new.reason in ("TurnFailed", "AgentFailed"):
+        message = "the agent ended without an answer: see status.result and status.turns"
+    if condition(after.conditions, STALLED) is not None:
+        message = f"{message} (final)"
+    return [Announcement("Normal" if new.reason in EXPECTED else "Warning", new.reason, message)]

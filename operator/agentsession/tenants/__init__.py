@@ -1,0 +1,1 @@
+"""AgentTenant: makes a namespace ready for runners, and says whether the credential can be used."""

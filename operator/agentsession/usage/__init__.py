@@ -1,0 +1,1 @@
+"""Pulls what the egress plane counted, and what it knows of tenants' credentials."""

@@ -1,0 +1,56 @@
+"""Makes the runner's folders, and checks that they can be written.
+
+A sub-path of a persistent volume may have served a session before, whose agent may have left a symbolic link where a
+folder should be: every folder is opened without following links, and what is not a folder of ours is refused. A volume
+that cannot be written is found here, because the CLI would run on it without a word and lose the transcript.
+"""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import UnfitError
+from .protocol import EXIT_BAD_VOLUME
+
+PROBE = ".agentsession-probe"
+PROBE_BYTES = 64 * 1024
+
+
+def make_folders(folders: Iterable[Path]) -> None:
+    """Make each folder with mode 0700, or take it over if it is already ours. Raises UnfitError."""
+    for folder in folders:
+        try:
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            _take_over(folder)
+            probe(folder)
+        except OSError as error:
+            raise UnfitError(EXIT_BAD_VOLUME, f"{folder}: {error.strerror}; {_remedy(folder)}") from error
+
+
+def _take_over(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def _remedy(folder: Path) -> str:
+    if folder.is_symlink():
+        return "an earlier session left a symbolic link here; remove it from the volume"
+    return "the runner's uid must be able to write here; check the volume's free space, fsGroup and owner"
+
+
+def probe(folder: Path) -> None:
+    """Write and remove a small file in `folder`. Raises OSError, as for a full or read-only volume."""
+    path = folder / PROBE
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, bytes(PROBE_BYTES))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+        path.unlink()

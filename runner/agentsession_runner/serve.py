@@ -1,0 +1,82 @@
+"""The runner's container: a server that listens at once, and an agent process that connects beside it.
+
+It ends, with code 0, after a drain: asked for by the control side, or by SIGTERM. It does not know its session's
+lifecycle, so it does not end by itself after an answer; the pod's activeDeadlineSeconds bounds what is never drained.
+"""
+
+import asyncio
+import logging
+import signal
+import uuid
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import web
+
+from .auth import CallVerifier, KeySource
+from .folders import probe
+from .identity import keep_renewed
+from .journal import Journal
+from .layout import Layout
+from .server import Server
+from .session import Session
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .agent import SdkAgent
+
+SHUTDOWN_TIMEOUT = 1.0
+"""Seconds for the last answers to be sent."""
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, layout: Layout, host: str | None, port: int) -> None:
+    """Serve one session until it is drained. `port` 0 takes a free one; the log says which."""
+    session = Session(Journal(), check_disk=lambda: probe(layout.claude))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, session.request_end)
+    loop.add_signal_handler(signal.SIGINT, session.request_end)
+    async with aiohttp.ClientSession() as http:
+        verifier = CallVerifier(KeySource(http, settings.egress_url), settings.pod_uid)
+        listener = await _listen(Server(session, verifier).app(), host, port)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                conversation = tasks.create_task(_converse(session, settings, layout))
+                renewal = tasks.create_task(keep_renewed(http, settings.egress_url, layout.identity_token))
+                await session.end_requested.wait()
+                log.info("draining")
+                await session.drain()
+                conversation.cancel()
+                renewal.cancel()
+        finally:
+            await listener.cleanup()
+    log.info("drained")
+
+
+async def _listen(app: web.Application, host: str | None, port: int) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    log.info("listening on port %d", runner.addresses[0][1])
+    return runner
+
+
+async def _converse(session: Session, settings: Settings, layout: Layout) -> None:
+    session_id = str(uuid.uuid4())
+
+    async def connect() -> "SdkAgent":
+        agent = await asyncio.to_thread(_new_agent, settings, layout, session_id)
+        await agent.connect()
+        log.info("connected")
+        return agent
+
+    await session.run(session_id, connect)
+
+
+def _new_agent(settings: Settings, layout: Layout, session_id: str) -> "SdkAgent":
+    """Import the SDK, which takes 0.4 s of CPU, in a thread: the server answers meanwhile."""
+    from .agent import SdkAgent  # noqa: PLC0415
+    from .options import sdk_options  # noqa: PLC0415
+
+    return SdkAgent(sdk_options(settings.options, layout, settings.egress_url, session_id))

@@ -1,0 +1,260 @@
+"""The decision, one behaviour a test."""
+
+from datetime import timedelta
+
+import pytest
+
+from agentsession.api.base import condition
+from agentsession.api.session import AgentSession, AgentSessionStatus
+from agentsession.sessions.decide import decide
+from agentsession.sessions.observed import Observed
+from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, DeleteSession, Listen, Plan, Prompt
+
+from .build import INSTALL, NOW, ended_pod, known, observed, pod, runner, said, served, session, tenant
+
+pytestmark = pytest.mark.unit
+
+
+def plan(who: AgentSession, seen: Observed) -> Plan:
+    return decide(who, seen, INSTALL, NOW)
+
+
+def reason(made: Plan, type_: str = "Ready") -> str | None:
+    found = condition(made.status.conditions, type_)
+    return f"{found.status} {found.reason}" if found is not None else None
+
+
+def kinds(made: Plan) -> list[type]:
+    return [type(action) for action in made.actions]
+
+
+def test_a_new_session_gets_a_runner() -> None:
+    made = plan(session(), observed())
+    assert kinds(made) == [CreateRunner]
+    assert made.status.phase == "Starting"
+    assert made.status.pod_name == "s-11111111"
+    assert reason(made, "Reconciling") == "True Starting"
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"runtime": {"image": "evil:1"}}, "ImageNotAllowed"),
+        ({"runtime": {"runtimeClassName": "kata"}}, "RuntimeClassNotAllowed"),
+        (
+            {
+                "agent": {
+                    "model": "m",
+                    "systemPrompt": "x" * 32768,
+                    "subagents": [{"name": f"a{i}", "description": "d", "prompt": "y" * 16384} for i in range(8)],
+                }
+            },
+            "AgentTooLarge",
+        ),
+    ],
+)
+def test_a_spec_that_cannot_work_is_stalled_and_names_the_field(spec: dict[str, object], why: str) -> None:
+    made = plan(session(**spec), observed())
+    assert made.actions == []
+    assert made.requeue_after is None
+    assert reason(made, "Accepted") == f"False {why}"
+    assert reason(made, "Stalled") == f"True {why}"
+    message = condition(made.status.conditions, "Ready")
+    assert message is not None
+    assert "spec." in message.message
+
+
+@pytest.mark.parametrize("runtime", [{"image": "runner:2"}, {"runtimeClassName": "gvisor"}, {"image": "runner:1"}])
+def test_what_the_installer_lists_is_accepted(runtime: dict[str, str]) -> None:
+    assert kinds(plan(session(runtime=runtime), observed())) == [CreateRunner]
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        (observed(tenant=None), "TenantNotFound"),
+        (observed(tenant=tenant(ready=False)), "TenantNotReady"),
+        (observed(tenant=tenant(models=("other",))), "ModelNotAllowed"),
+        (observed(prompt=None, prompt_problem="there is no ConfigMap x"), "PromptNotFound"),
+    ],
+)
+def test_a_missing_reference_is_waited_for(seen: Observed, why: str) -> None:
+    made = plan(session(), seen)
+    assert made.actions == []
+    assert made.requeue_after is not None
+    assert reason(made, "ResolvedRefs") == f"False {why}"
+    assert reason(made, "Reconciling") == f"True {why}"
+    assert reason(made, "Stalled") is None
+
+
+def test_a_tenant_that_was_changed_and_not_checked_since_is_waited_for() -> None:
+    changed = tenant()
+    changed.metadata.generation = 2
+    assert reason(plan(session(), observed(tenant=changed)), "ResolvedRefs") == "False TenantPending"
+
+
+def test_no_pod_before_the_network_policy() -> None:
+    made = plan(session(), observed(namespace_ready=False))
+    assert made.actions == []
+    assert reason(made) == "False NamespaceNotReady"
+
+
+def test_sessions_above_the_tenants_limit_wait() -> None:
+    made = plan(session(), observed(free_slots=0))
+    assert made.actions == []
+    assert reason(made) == "False TenantAtCapacity"
+
+
+def test_a_pod_that_the_operator_did_not_make_is_removed_and_never_served() -> None:
+    made = plan(session(), observed(pod=pod(grant=None), runner=runner()))
+    assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+
+
+def test_a_running_pod_is_listened_to_before_it_is_called() -> None:
+    made = plan(session(), observed(pod=pod()))
+    assert made.actions == [Listen("p-1", "10.0.0.9")]
+    assert reason(made) == "False Starting"
+
+
+def test_a_connected_runner_is_bound_and_prompted_in_one_step() -> None:
+    made = plan(session(), observed(pod=pod(), runner=runner(bound=False)))
+    assert kinds(made) == [Listen, Bind, Prompt]
+    assert reason(made) == "True Connected"
+    assert reason(made, "Active") == "True TurnActive"
+    assert reason(made, "Contained") == "True Verified"
+    assert [turn.state for turn in made.status.turns] == ["Running"]
+    assert made.status.timings.ready == NOW
+
+
+def test_a_turn_under_way_is_not_asked_again() -> None:
+    status = AgentSessionStatus(turns=[known()])
+    made = plan(session(status), observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
+    assert kinds(made) == [Listen]
+    assert made.requeue_after == timedelta(hours=1) - timedelta(seconds=3)
+
+
+def test_a_prompt_whose_delivery_is_unknown_is_repeated_under_the_same_id() -> None:
+    status = AgentSessionStatus(turns=[known()])
+    made = plan(session(status), observed(pod=pod(), runner=runner()))
+    prompts = [action for action in made.actions if isinstance(action, Prompt)]
+    assert [prompt.uuid for prompt in prompts] == [known().uuid]
+
+
+def test_the_answer_finishes_an_ephemeral_session() -> None:
+    status = AgentSessionStatus(turns=[known()])
+    seen = observed(pod=pod(), runner=runner("Ready", said()), usage=[served(output=7)])
+    made = plan(session(status), seen)
+    assert made.settle_usage
+    assert made.status.phase == "Succeeded"
+    assert made.status.result is not None
+    assert made.status.result.text == "42"
+    assert reason(made) == "True Completed"
+    assert reason(made, "Finished") == "True Completed"
+    assert reason(made, "Reconciling") is None
+    assert made.status.usage is not None
+    assert made.status.usage.output_tokens == 7
+
+
+def test_a_failed_turn_fails_an_ephemeral_session() -> None:
+    made = plan(session(), observed(pod=pod(), runner=runner("Ready", said(phase="Failed", reason="api_error 500"))))
+    assert made.status.phase == "Failed"
+    assert reason(made, "Stalled") == "True TurnFailed"
+    assert made.status.result is not None
+    assert made.status.result.is_error
+
+
+class TestLongRunning:
+    """A conversation that goes on."""
+
+    spec = {"lifecycle": "LongRunning", "followUps": [{"id": "a", "prompt": "A"}, {"id": "b", "prompt": "B"}]}
+
+    def test_it_waits_for_input(self) -> None:
+        made = plan(session(lifecycle="LongRunning"), observed(pod=pod(), runner=runner("Ready", said())))
+        assert made.status.phase == "Idle"
+        assert reason(made, "Active") == "False WaitingForInput"
+        assert reason(made) == "True Connected"
+
+    def test_follow_ups_are_asked_in_order_one_at_a_time(self) -> None:
+        made = plan(session(**self.spec), observed(pod=pod(), runner=runner("Ready", said())))
+        assert [action.text for action in made.actions if isinstance(action, Prompt)] == ["A"]
+        status = AgentSessionStatus(turns=[known(state="Completed"), known("a")])
+        busy = runner("Busy", said(), said("a", "Running"))
+        assert kinds(plan(session(status, **self.spec), observed(pod=pod(), runner=busy))) == [Listen]
+        done = runner("Ready", said(), said("a"))
+        made = plan(session(status, **self.spec), observed(pod=pod(), runner=done))
+        assert [action.text for action in made.actions if isinstance(action, Prompt)] == ["B"]
+
+    def test_a_failed_turn_does_not_end_it(self) -> None:
+        made = plan(session(lifecycle="LongRunning"), observed(pod=pod(), runner=runner("Ready", said(phase="Failed"))))
+        assert made.status.phase == "Idle"
+        assert made.status.turns_completed == 1
+
+
+def test_a_runner_that_fails_before_the_first_turn_is_made_anew_after_a_while() -> None:
+    fresh = plan(session(), observed(pod=ended_pod("NotContained", "reached 10.96.0.1:443")))
+    assert fresh.actions == []
+    assert fresh.requeue_after == timedelta(seconds=5)
+    assert reason(fresh, "Contained") == "False NotContained"
+    later = plan(session(), observed(pod=ended_pod("NotContained", ago=5)))
+    assert later.actions == [DeleteRunner("s-11111111", "p-1")]
+
+
+def test_the_wait_between_runners_grows_with_the_time_without_one() -> None:
+    first = plan(session(), observed(pod=ended_pod("NotContained", ago=100)))
+    second = plan(session(first.status), observed(pod=ended_pod("NotContained", ago=-60)))
+    assert second.requeue_after == timedelta(seconds=120)
+
+
+def test_not_contained_stands_until_a_runner_is_contained() -> None:
+    before = plan(session(), observed(pod=ended_pod("NotContained", "reached x"))).status
+    again = plan(session(before), observed())
+    assert reason(again, "Contained") == "False NotContained"
+    healed = plan(session(before), observed(pod=pod(), runner=runner(bound=False)))
+    assert reason(healed, "Contained") == "True Verified"
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        observed(),
+        observed(pod=pod(deleting=True)),
+        observed(pod=ended_pod("RunnerEvicted")),
+        observed(pod=ended_pod("RunnerOutOfMemory")),
+        observed(tenant=None, pod=pod()),
+        observed(pod=pod(), runner=runner("Failed", message="gone")),
+        observed(pod=pod(), runner=runner("Busy"), usage=[served(stopped="TurnLimit")]),
+        observed(pod=pod(started=NOW - timedelta(hours=1)), runner=runner("Busy")),
+    ],
+)
+def test_what_was_asked_is_never_asked_again_elsewhere(seen: Observed) -> None:
+    made = plan(session(AgentSessionStatus(turns=[known()])), seen)
+    assert made.actions == []
+    assert made.status.phase == "Failed"
+    assert [turn.state for turn in made.status.turns] == ["Failed"]
+    assert reason(made, "Finished") is not None
+
+
+def test_a_finished_session_loses_its_runner_and_then_itself() -> None:
+    done = plan(session(), observed(pod=pod(), runner=runner("Ready", said()))).status
+    with_ttl = session(done, ttlSecondsAfterFinished=0)
+    assert plan(with_ttl, observed(pod=pod())).actions == [DeleteRunner("s-11111111", "p-1")]
+    assert plan(with_ttl, observed()).actions == [DeleteSession()]
+    kept = plan(session(done), observed())
+    assert (kept.actions, kept.requeue_after) == ([], None)
+    assert kept.status == done
+
+
+def test_usage_that_comes_late_still_counts() -> None:
+    done = plan(session(), observed(pod=pod(), runner=runner("Ready", said()), usage=[served(output=1)])).status
+    late = plan(session(done), observed(usage=[served(output=3)])).status
+    assert late.usage is not None
+    assert late.usage.output_tokens == 3
+    assert late.phase == "Succeeded"
+
+
+def test_what_a_vanished_egress_process_served_is_an_estimate() -> None:
+    before = plan(session(), observed(pod=pod(), runner=runner("Busy"), usage=[served("e-1", 5)])).status
+    seen = observed(pod=pod(), runner=runner("Busy"), usage=[served("e-2", 2)], lost_meters=frozenset({"e-1"}))
+    after = plan(session(before), seen).status
+    assert after.usage is not None
+    assert (after.usage.output_tokens, after.usage.estimated, after.usage.cost_usd) == (7, True, "0.20")
