@@ -1,6 +1,6 @@
 """Writes what is derived from code into the repository: CRDs and RBAC, as plain manifests and as chart templates.
 
-    python -m agentsession.generate [--check]
+python -m agentsession.generate [--check]
 """
 
 import argparse
@@ -108,8 +108,12 @@ def drift(root: Path) -> str:
 
 def main() -> int:
     """Exit code 1 says that --check found a difference."""
-    parser = argparse.ArgumentParser(prog="python -m agentsession.generate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="change nothing; print what would change, and fail if anything")
+    parser = argparse.ArgumentParser(
+        prog="python -m agentsession.generate", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; print what would change, and fail if anything"
+    )
     if parser.parse_args().check:
         if difference := drift(ROOT):
             sys.stdout.write(difference)

@@ -18,7 +18,6 @@ def cli_environment(layout: Layout, egress_url: str) -> dict[str, str]:
         "CLAUDE_CONFIG_DIR": str(layout.claude),
         "CLAUDE_CODE_TMPDIR": str(layout.run),
         "CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "60000",
-        "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
         "CLAUDE_CODE_DISABLE_ATTACHMENTS": "1",

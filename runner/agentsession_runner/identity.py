@@ -53,7 +53,7 @@ async def exchange(http: aiohttp.ClientSession, egress_url: str, credential: str
     except ValidationError:
         raise ExchangeError(f"{url} answered 200 without an identity") from None
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise ExchangeError(f"{url}: {error or 'no answer'}") from error
+        raise ExchangeError(f"{url}: {str(error) or 'no answer'}") from error
 
 
 def _reason(body: bytes) -> str:

@@ -44,6 +44,16 @@ def structural(model: type[BaseModel]) -> Schema:
     return _node(whole, whole.get("$defs", {}), model.__name__)
 
 
+def _without_defaults(node: Schema) -> Schema:
+    """A status says what was found: the API server must not fill anything in."""
+    out = {key: value for key, value in node.items() if key != "default"}
+    if "properties" in out:
+        out["properties"] = {name: _without_defaults(child) for name, child in out["properties"].items()}
+    if "items" in out:
+        out["items"] = _without_defaults(out["items"])
+    return out
+
+
 def _node(node: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
     if "$ref" in node:
         name = node["$ref"].removeprefix("#/$defs/")
@@ -123,7 +133,7 @@ def _crd(
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
                                 "spec": structural(spec),
-                                "status": structural(status),
+                                "status": _without_defaults(structural(status)),
                             },
                             "x-kubernetes-validations": rules,
                         }

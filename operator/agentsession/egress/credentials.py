@@ -8,16 +8,15 @@ import asyncio
 import base64
 import binascii
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from agentsession.api.installation import Installation
 from agentsession.api.report import CredentialState, TenantCredential
 from agentsession.api.tenant import AgentTenant
-from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError, ForbiddenError, NotFoundError
 from agentsession.kube.objects import Key, KubeObject
-from agentsession.kube.resource import SECRETS
 from agentsession.resources.grants import grant_commands
 from agentsession.resources.names import HOSTS_ANNOTATION
 
@@ -107,12 +106,19 @@ class _Reading:
 
 
 class Credentials:
-    """Keeps every tenant's credential read, and tells the ledger what it finds."""
+    """Keeps every tenant's credential read, and tells the ledger what it finds.
+
+    `read` gets a Secret by (namespace, name), uncached; it raises ApiError.
+    """
 
     def __init__(
-        self, api: ApiClient, installation: Installation, tenants: View[AgentTenant], ledger: Ledger
+        self,
+        read: Callable[[Key], Awaitable[KubeObject]],
+        installation: Installation,
+        tenants: View[AgentTenant],
+        ledger: Ledger,
     ) -> None:
-        self._api = api
+        self._read_secret = read
         self._installation = installation
         self._tenants = tenants
         self._ledger = ledger
@@ -173,6 +179,6 @@ class Credentials:
             return None
         key: Key = (tenant.metadata.namespace, provider.credential_secret_ref.name)
         try:
-            return await self._api.get(SECRETS, key)
+            return await self._read_secret(key)
         except ApiError as error:
             return error

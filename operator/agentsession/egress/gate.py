@@ -59,7 +59,9 @@ class Gate:
         """The identity that `request` carries, if its signature is ours and it has not expired."""
         keyring = self.keyring()
         if keyring is None or self.directory.operator_keys is None or not self.fresh():
-            return unavailable("the egress plane has no recent view of the cluster; it lets nobody through until it has")
+            return unavailable(
+                "the egress plane has no recent view of the cluster; it lets nobody through until it has"
+            )
         token = bearer(request.headers)
         if token is None:
             return Refusal(401, "authentication_error", "no identity: send it as Authorization: Bearer or x-api-key")

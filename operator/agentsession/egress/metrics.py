@@ -1,5 +1,7 @@
 """What the plane counts for Prometheus. Nothing is labelled by session: series would outlive what they are about."""
 
+from decimal import Decimal
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from .usage import Tokens
@@ -23,7 +25,8 @@ def count_request(route: str, status: int) -> None:
     REQUESTS.labels(route, f"{status // 100}xx").inc()
 
 
-def count_tokens(tokens: Tokens) -> None:
+def count_tokens(tokens: Tokens, cost_usd: Decimal) -> None:
     """What one answer used."""
+    COST.inc(float(cost_usd))
     for kind in ("input", "cache_creation", "cache_read", "output"):
         TOKENS.labels(kind).inc(getattr(tokens, kind))

@@ -105,6 +105,11 @@ class UsageReader:
         """Take in a whole answer that was not streamed."""
         self._final = self._overwrite(_object(raw).get("usage"))
 
+    @property
+    def began(self) -> bool:
+        """Whether the provider has counted anything: an answer that never began is not billed."""
+        return bool(self._usage.model_fields_set)
+
     def tokens(self) -> Tokens:
         """The count, or the bound if the answer broke off."""
         usage = self._usage

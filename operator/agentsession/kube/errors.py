@@ -1,7 +1,5 @@
 """What the API server can answer, as exceptions that say what a caller may do next."""
 
-from typing import TypedDict
-
 import pydantic
 
 from agentsession.kube.objects import KubeObject
@@ -84,20 +82,17 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-class _Details(TypedDict, total=False):
-    retryAfterSeconds: int
+class _Details(pydantic.BaseModel):
+    retry_after_seconds: float | None = pydantic.Field(None, alias="retryAfterSeconds")
 
 
-class _Status(TypedDict, total=False):
+class _Status(pydantic.BaseModel):
     """The part of metav1.Status that is read."""
 
-    code: int
-    reason: str
-    message: str
-    details: _Details | None
-
-
-_STATUS = pydantic.TypeAdapter(_Status)
+    code: int = 500
+    reason: str = ""
+    message: str = ""
+    details: _Details | None = None
 
 
 def from_response(status: int, body: bytes, *, retry_after: str | None, is_write: bool) -> ApiError:
@@ -107,7 +102,7 @@ def from_response(status: int, body: bytes, *, retry_after: str | None, is_write
     request could have changed anything, which turns a 5xx into UnknownOutcomeError.
     """
     try:
-        answer = _STATUS.validate_json(body)
+        answer = _Status.model_validate_json(body)
     except pydantic.ValidationError:
         answer = _Status(message=body[:200].decode(errors="replace").strip())
     seconds = int(retry_after) if retry_after is not None and retry_after.isdecimal() else None
@@ -116,13 +111,12 @@ def from_response(status: int, body: bytes, *, retry_after: str | None, is_write
 
 def from_status(obj: KubeObject) -> ApiError:
     """The error that a watch event of type ERROR carries."""
-    answer = _STATUS.validate_python(obj)
-    return _error(answer.get("code", 500), answer, None, is_write=False)
+    answer = _Status.model_validate(obj)
+    return _error(answer.code, answer, None, is_write=False)
 
 
 def _error(status: int, answer: _Status, retry_after: float | None, *, is_write: bool) -> ApiError:
-    reason = answer.get("reason", "")
     default = ApiError if status < 500 else UnknownOutcomeError if is_write else ServerError
-    kind = _BY_REASON.get(reason) or _BY_STATUS.get(status, default)
-    seconds = retry_after or (answer.get("details") or {}).get("retryAfterSeconds")
-    return kind(status, reason or "Unknown", answer.get("message") or "the answer has no text", seconds)
+    kind = _BY_REASON.get(answer.reason) or _BY_STATUS.get(status, default)
+    seconds = retry_after or (answer.details.retry_after_seconds if answer.details else None)
+    return kind(status, answer.reason or "Unknown", answer.message or "the answer has no text", seconds)

@@ -1,4 +1,4 @@
-"""Kubernetes Events about objects, for `kubectl describe`. Each is told once, and never holds up or fails its teller."""
+"""Kubernetes Events about objects, for `kubectl describe`. Each is told once and never holds up or fails its teller."""
 
 import asyncio
 import logging
@@ -43,13 +43,13 @@ class EventRecorder:
         self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._spent_until: dict[str, float] = {}
 
-    def record(self, obj: KubeObject, severity: Severity, reason: str, action: str, message: str) -> None:
+    def record(self, obj: KubeObject, severity: Severity, reason: str, message: str) -> None:
         """Tell something about `obj`, unless it was told in the last minutes or its namespace tells too much.
 
-        reason: why, in CamelCase, one of few. action: what was done or failed, in CamelCase. message: made one line.
+        reason: one of few, in CamelCase. message: made one line, cut at MAX_NOTE.
         """
         now = asyncio.get_running_loop().time()
-        event = build_event(obj, severity, reason, action, message, self._instance)
+        event = build_event(obj, severity, reason, message, self._instance)
         fact = (uid_of(obj), reason, event["note"])
         if now - self._told.get(fact, float("-inf")) < REPEAT_AFTER:
             return
@@ -86,9 +86,7 @@ class EventRecorder:
         return True
 
 
-def build_event(
-    obj: KubeObject, severity: Severity, reason: str, action: str, message: str, instance: str
-) -> KubeObject:
+def build_event(obj: KubeObject, severity: Severity, reason: str, message: str, instance: str) -> KubeObject:
     """An events.k8s.io/v1 Event about `obj`, which needs its apiVersion and kind."""
     namespace, name = key_of(obj)
     return {
@@ -100,7 +98,7 @@ def build_event(
         "reportingInstance": instance[:128],
         "type": severity,
         "reason": reason,
-        "action": action,
+        "action": "Reconcile",
         "note": " ".join(message.split())[:MAX_NOTE],
         "regarding": {
             "apiVersion": obj["apiVersion"],

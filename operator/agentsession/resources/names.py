@@ -19,7 +19,7 @@ EGRESS_HOST = "egress.agentsession.internal"
 """Name under which a runner finds the egress plane, by hostAliases; it has no DNS."""
 
 OPERATOR_KEYS = "operator-keys"
-"""Suffix of the Secret with the operator's keyring (keys.json), and of the ConfigMap with its public keys (jwks.json)."""
+"""Suffix of the Secret with the operator's keyring (keys.json); its public keys are a ConfigMap (jwks.json)."""
 EGRESS_KEYS = "egress-keys"
 """Suffix of the Secret with the egress plane's keyring (key keys.json)."""
 

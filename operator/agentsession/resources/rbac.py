@@ -15,7 +15,8 @@ CORE = ""
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
 READ: tuple[Verb, ...] = ("get", "list", "watch")
 APPLY: tuple[Verb, ...] = ("create", "patch")
-"""Server-side apply is a patch; on an object that does not exist yet the API server asks for create as well."""
+"""Server-side apply is a patch, and a create of an object that does not exist yet. Its create carries the name, so that
+it can be bound to one (resourceNames), which a plain create cannot."""
 WRITE: tuple[Verb, ...] = ("create", "update", "patch", "delete", "deletecollection")
 
 
@@ -43,28 +44,25 @@ class RoleSpec:
 OPERATOR = RoleSpec(
     "operator",
     (
-        Rule(GROUP, ("agentsessions",), (*READ, "patch"), "the watch; a resync reads one object uncached"),
+        Rule(GROUP, ("agentsessions", "agenttenants"), READ, "the watches that everything starts from"),
         Rule(GROUP, ("agentsessions",), ("delete",), "ttlSecondsAfterFinished"),
-        Rule(GROUP, ("agenttenants",), (*READ, "patch"), "references of sessions, and what a tenant's namespace needs"),
-        Rule(GROUP, ("agentsessions/status", "agenttenants/status"), ("patch", "update"), "status is a subresource"),
+        Rule(GROUP, ("agentsessions/status", "agenttenants/status"), ("patch",), "the only part of them that it writes"),
         Rule(CORE, ("pods",), (*READ, "create", "patch", "delete"), "runners, and the grant that is patched onto one"),
-        Rule(CORE, ("persistentvolumeclaims",), (*READ, *APPLY), "a tenant's workspace"),
-        Rule(CORE, ("serviceaccounts",), ("get", *APPLY), "the account of runners, which has no rights"),
         Rule("networking.k8s.io", ("networkpolicies",), (*READ, *APPLY), "contains runners; repaired when touched"),
+        Rule(CORE, ("serviceaccounts",), APPLY, "the account of runners, which has no rights"),
+        Rule(CORE, ("persistentvolumeclaims",), APPLY, "a tenant's workspace"),
         Rule(CORE, ("namespaces",), READ, "a namespace's uid gives its runners their user id"),
         Rule(CORE, ("configmaps",), ("get",), "promptFrom"),
-        Rule("events.k8s.io", ("events",), APPLY, "Events on transitions; a repeated one is patched"),
+        Rule("events.k8s.io", ("events",), ("create",), "what kubectl describe shows"),
     ),
 )
 OPERATOR_OWN = RoleSpec(
     "operator",
     (
-        Rule("coordination.k8s.io", ("leases",), ("create",), "the first election; create cannot be bound to a name"),
-        Rule("coordination.k8s.io", ("leases",), ("get", "update", "patch"), "renewal", ("operator",)),
-        Rule(CORE, ("secrets",), ("create",), "the keyrings' first start; create cannot be bound to a name"),
-        Rule(CORE, ("secrets",), ("get", "update", "patch"), "key rotation", (OPERATOR_KEYS, EGRESS_KEYS)),
-        Rule(CORE, ("configmaps",), ("create",), "the public keys' first start; create cannot be bound to a name"),
-        Rule(CORE, ("configmaps",), ("get", "patch"), "publishes the public keys", (OPERATOR_KEYS,)),
+        Rule("coordination.k8s.io", ("leases",), ("create",), "first election; a plain create cannot be bound to a name"),
+        Rule("coordination.k8s.io", ("leases",), ("get", "patch"), "election and renewal", ("operator",)),
+        Rule(CORE, ("secrets",), ("get", *APPLY), "the two keyrings", (OPERATOR_KEYS, EGRESS_KEYS)),
+        Rule(CORE, ("configmaps",), APPLY, "its public keys", (OPERATOR_KEYS,)),
         Rule(CORE, ("services",), ("get",), "ClusterIPs that runner pods are built with", ("egress", "canary")),
     ),
     namespaced=True,

@@ -1,4 +1,4 @@
-"""Follows every runner that serves a session, by long polls; a change of its state brings the session into the queue."""
+"""Follows every runner that serves a session by long polls; a new state brings the session into the queue."""
 
 import asyncio
 import contextlib

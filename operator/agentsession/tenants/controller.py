@@ -13,7 +13,7 @@ from agentsession.api.tenant import AgentTenant, AgentTenantStatus
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
-from agentsession.kube.events import EventRecorder
+from agentsession.kube.events import EventRecorder, Severity
 from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import (
     AGENTTENANTS,
@@ -102,4 +102,5 @@ class TenantController:
         self._ready_changed(key)
         old, new = condition(before.conditions, READY), condition(after.conditions, READY)
         if new is not None and new.reason != "CredentialPending" and (old is None or old.reason != new.reason):
-            self._recorder.record(raw, "Normal" if new.status == "True" else "Warning", new.reason, new.message)
+            severity: Severity = "Normal" if new.status == "True" else "Warning"
+            self._recorder.record(raw, severity, new.reason, new.message)

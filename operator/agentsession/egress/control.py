@@ -1,0 +1,59 @@
+"""The control port: what the operator, the kubelet and Prometheus ask. Runners cannot reach it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agentsession.api.base import to_json
+from agentsession.keys.call import USAGE_AUDIENCE
+from agentsession.keys.keyring import InvalidTokenError, verify
+
+from .directory import Directory
+from .gate import bearer
+from .ledger import Ledger
+from .refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Control:
+    """`not_ready` says why runners should not be sent here, or nothing."""
+
+    ledger: Ledger
+    directory: Directory
+    not_ready: Callable[[], str]
+
+    def app(self) -> web.Application:
+        """The routes."""
+        app = web.Application()
+        app.router.add_get("/v1/report", self._report)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        return app
+
+    async def _report(self, request: web.Request) -> web.Response:
+        """GET /v1/report?after=N, with a call token of the operator."""
+        keys = self.directory.operator_keys
+        token = bearer(request.headers)
+        try:
+            if keys is None or token is None:
+                raise InvalidTokenError("no token, or no key to check it with")
+            verify(token, keys, USAGE_AUDIENCE, required=("exp",))
+        except InvalidTokenError as error:
+            return Refusal(401, "authentication_error", str(error)).response()
+        after = request.query.get("after", "0")
+        if not after.isdecimal():
+            return Refusal(400, "invalid_request_error", "after: a sequence number, 0 for everything").response()
+        return web.json_response(to_json(self.ledger.report(int(after))))
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        reason = self.not_ready()
+        return web.Response(status=503 if reason else 200, text=f"{reason or 'ok'}\n")
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,180 @@
+"""One process of the egress plane: what runs in it, and the order in which it starts and ends."""
+
+import asyncio
+import logging
+import secrets
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from agentsession.api.installation import Installation
+from agentsession.kube.client import ApiClient
+from agentsession.kube.connection import Connection
+from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, SECRETS
+from agentsession.kube.watch import Reflector
+from agentsession.resources.names import RUNNER_LABEL
+
+from .audit import log_as_json
+from .calls import Calls
+from .control import Control
+from .credentials import Credentials
+from .directory import Directory
+from .gate import Gate
+from .identity import IdentityRoute, TokenReviewer
+from .keysource import KeySource
+from .ledger import Ledger
+from .lookup import Lookup
+from .model import ModelRoute, upstream_session
+from .pricing import cost
+from .routes import runner_app
+from .usage import Tokens
+
+STALE_SECONDS = 10.0
+"""A replica whose watches have been silent for so long lets nobody in: what it knows may be over."""
+SWEEP_SECONDS = 60.0
+LEAVE_SECONDS = 3.0
+"""After SIGTERM, how long new connections are still taken: Services learn of the end a moment later."""
+DRAIN_SECONDS = 600.0
+"""Longest wait for open answers; the pod's grace period must be longer, 660 s or more."""
+LAST_PULL_SECONDS = 10.0
+"""Longest wait for the operator to pull the last counts."""
+
+log = logging.getLogger(__name__)
+
+
+class Plane:
+    """The parts of one process, connected."""
+
+    def __init__(self, installation: Installation, api: ApiClient, http: aiohttp.ClientSession) -> None:
+        self.draining = False
+        self.directory = directory = Directory()
+        self.ledger = Ledger(secrets.token_hex(8))
+        self._keys = KeySource(api, installation, directory)
+        self._gate = Gate(directory, lambda: self._keys.keyring, self.fresh, Lookup(api, directory))
+        self.calls = Calls(self._gate.recheck)
+
+        async def read_secret(key: Key) -> KubeObject:
+            return await api.get(SECRETS, key)
+
+        self._credentials = Credentials(read_secret, installation, directory.tenants, self.ledger)
+        self._reflectors = [
+            Reflector(
+                api,
+                PODS,
+                directory.pods.store,
+                label_selector=f"{RUNNER_LABEL}=true",
+                on_change=lambda _: self.calls.wake(),
+            ),
+            Reflector(api, AGENTSESSIONS, directory.sessions.store, on_change=lambda _: self.calls.wake()),
+            Reflector(api, AGENTTENANTS, directory.tenants.store, on_change=lambda _: self._tenant_changed()),
+        ]
+        self.runner_app = runner_app(
+            ModelRoute(self._gate, self.calls, self._credentials, self.ledger, http),
+            IdentityRoute(TokenReviewer(api), self._gate),
+            directory,
+            draining=lambda: self.draining,
+        )
+        self.control_app = Control(self.ledger, directory, self.not_ready).app()
+
+    def fresh(self) -> bool:
+        """Whether every watch has listed its objects and been heard in the last STALE_SECONDS."""
+        views = (self.directory.pods, self.directory.sessions, self.directory.tenants)
+        oldest = min(reflector.last_progress for reflector in self._reflectors)
+        age = asyncio.get_running_loop().time() - oldest
+        return age < STALE_SECONDS and all(view.store.synced for view in views)
+
+    def not_ready(self) -> str:
+        """Why runners should not be sent here; empty if they may."""
+        if self.draining:
+            return "draining"
+        if not self.fresh():
+            return "no recent view of the cluster"
+        if self._keys.keyring is None or self.directory.operator_keys is None:
+            return "no keys yet: the leading operator makes them"
+        return ""
+
+    def background(self) -> list[Coroutine[None, None, None]]:
+        """What runs as long as the process does."""
+        return [
+            *(reflector.run() for reflector in self._reflectors),
+            self._keys.keep_reading(),
+            self._credentials.keep_reading(),
+            self.calls.watch_over(),
+            self._sweep(),
+        ]
+
+    def _tenant_changed(self) -> None:
+        self.calls.wake()
+        self._credentials.wake()
+
+    async def _sweep(self) -> None:
+        """Forget what is deleted, a while after."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            if self.fresh():
+                sessions = {session.metadata.uid for session in self.directory.sessions.all()}
+                tenants = {tenant.key for tenant in self.directory.tenants.all()}
+                self.ledger.keep_only(sessions | self.calls.sessions(), tenants)
+
+
+async def serve(installation: Installation, connection: Connection, stop: asyncio.Event) -> None:
+    """Run until `stop`, then drain. A background task that fails ends the process: it is started anew, knowing nothing."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(connection.open())
+        http = await stack.enter_async_context(upstream_session())
+        plane = Plane(installation, ApiClient(connection.server, session), http)
+        await stack.enter_async_context(_listening(plane.control_app, installation.egress.control_port))
+        runners = await stack.enter_async_context(_listening(plane.runner_app, installation.egress.port))
+        async with asyncio.TaskGroup() as background:
+            tasks = [background.create_task(work) for work in plane.background()]
+            await stop.wait()
+            await _drain(plane, runners)
+            for task in tasks:
+                task.cancel()
+
+
+async def _drain(plane: Plane, runners: web.TCPSite) -> None:
+    log.info("draining: %d calls are under way", len(plane.calls))
+    plane.draining = True
+    await asyncio.sleep(LEAVE_SECONDS)
+    await runners.stop()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DRAIN_SECONDS
+    while plane.calls and loop.time() < deadline:
+        await asyncio.sleep(0.1)
+    deadline = loop.time() + LAST_PULL_SECONDS
+    while plane.ledger.reported < plane.ledger.sequence and loop.time() < deadline:
+        await asyncio.sleep(0.1)
+    log.info("drained: %d calls are cut off", len(plane.calls))
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, port: int) -> AsyncIterator[web.TCPSite]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, port=port)
+        await site.start()
+        yield site
+    finally:
+        await runner.cleanup()
+
+
+async def _until_signal(installation: Installation) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(installation, Connection.load(), stop)
+
+
+def main(config_path: Path) -> None:
+    """Serve the egress plane until SIGTERM or SIGINT. Raises pydantic.ValidationError for a wrong configuration."""
+    log_as_json()
+    installation = Installation.load(config_path)
+    cost("", Tokens())  # loads the price table, which would otherwise delay the first answer
+    asyncio.run(_until_signal(installation))

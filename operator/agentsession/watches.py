@@ -1,0 +1,102 @@
+"""kopf's part: its watch streams feed the caches, and a change brings what it concerns into a queue. Nothing else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import kopf
+
+from agentsession.kube.cache import Store
+from agentsession.kube.caches import Caches
+from agentsession.kube.connection import Connection
+from agentsession.kube.login import kopf_credentials
+from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.resources.names import RUNNER_LABEL
+
+OURS = f"{RUNNER_LABEL}=true"
+Changed = Callable[[KubeObject], None]
+
+
+class _NoDiffs(kopf.DiffBaseStorage):
+    """kopf keeps no last-seen state on objects: reconciling is level-triggered here."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf keeps no handler progress on objects: the work queue retries."""
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+    def purge(self, **_: Any) -> None:
+        return None
+
+    def touch(self, **_: Any) -> None:
+        return None
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        return essence
+
+
+def watched(caches: Caches) -> list[tuple[Resource, Store, str]]:
+    """Every kind that is watched, its cache, and the label selector that the server filters by."""
+    return [
+        (AGENTSESSIONS, caches.sessions, ""),
+        (AGENTTENANTS, caches.tenants, ""),
+        (PODS, caches.pods, OURS),
+        (NETWORKPOLICIES, caches.policies, OURS),
+        (NAMESPACES, caches.namespaces, ""),
+    ]
+
+
+def settings(caches: Caches) -> kopf.OperatorSettings:
+    """kopf writes nothing, discovers nothing, posts nothing, and lists only what the selectors admit."""
+    made = kopf.OperatorSettings()
+    made.scanning.disabled = True
+    made.posting.enabled = False
+    made.persistence.diffbase_storage = _NoDiffs()
+    made.persistence.progress_storage = _NoProgress()
+    made.networking.request_timeout = 30
+    for resource, _, selector in watched(caches):
+        if selector:
+            made.watching.label_selectors[resource.plural] = selector
+    return made
+
+
+def registry(
+    connection: Connection, http: aiohttp.ClientSession, caches: Caches, changed: dict[Resource, Changed]
+) -> kopf.OperatorRegistry:
+    """The handlers: one to log in, one event handler per kind."""
+    made = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=made)
+    def login(**_: Any) -> kopf.AiohttpSession:
+        return kopf_credentials(connection, http)
+
+    for resource, store, _ in watched(caches):
+        _feed(made, resource, store, changed[resource])
+    return made
+
+
+def _feed(made: kopf.OperatorRegistry, resource: Resource, store: Store, changed: Changed) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=made, id=resource.plural)
+    async def observe(event: kopf.RawEvent, **_: Any) -> None:
+        body: KubeObject = event["object"]
+        if store.observe(event["type"], body):
+            changed(body)
+
+
+def concerned(store: Store, key: Key, changed: Changed) -> None:
+    """The same for a key that a resync found changed; what is gone has no object to tell from."""
+    body = store.get(key)
+    if body is not None:
+        changed(body)

@@ -1,0 +1,46 @@
+"""What every tier shares: a control plane to talk to, and a namespace of one's own in it."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from agentsession.kube.client import ApiClient
+from agentsession.kube.connection import Connection
+from agentsession.kube.resource import NAMESPACES
+from devcluster.controlplane import ControlPlane
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The administrator's kubeconfig of a real control plane: the one that KUBECONFIG_TEST names, else a new one."""
+    given = os.environ.get("KUBECONFIG_TEST")
+    if given:
+        yield Path(given)
+        return
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def connection(control_plane: Path) -> Connection:
+    """How to reach it as its administrator."""
+    return Connection.from_kubeconfig(str(control_plane))
+
+
+@pytest.fixture
+async def api(connection: Connection) -> AsyncIterator[ApiClient]:
+    """The project's own client, as administrator."""
+    async with connection.open() as session:
+        yield ApiClient(connection.server, session)
+
+
+@pytest.fixture
+async def namespace(api: ApiClient) -> AsyncIterator[str]:
+    """A new namespace, asked to go after the test."""
+    name = f"test-{uuid.uuid4().hex[:10]}"
+    await api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    await api.delete(NAMESPACES, ("", name))

@@ -1,0 +1,123 @@
+"""The cache: indices, order of arrival, mark and sweep."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentsession.kube import cache
+from agentsession.kube.cache import Store
+from agentsession.kube.objects import KubeObject, key_of
+from tests.kube.objects import pod
+
+pytestmark = pytest.mark.unit
+
+KEY = ("ns", "a")
+
+
+def names(objects: list[KubeObject]) -> list[str]:
+    return sorted(key_of(obj)[1] for obj in objects)
+
+
+def test_objects_are_found_every_way() -> None:
+    store = Store(labels=["pool"])
+    one = pod("a", labels={"pool": "x", "other": "y"}, owner="session")
+    two = pod("b", labels={"pool": "x"}, namespace="far")
+    assert store.observe("ADDED", one)
+    assert store.observe(None, two)
+    assert store.get(KEY) is one
+    assert store.by_uid("uid-of-b") is two
+    assert store.in_namespace("far") == [two]
+    assert store.owned_by("session") == [one]
+    assert store.owned_by("not-a-controller") == []
+    assert names(store.with_label("pool", "x")) == ["a", "b"]
+    assert (len(store), names(list(store))) == (2, ["a", "b"])
+    with pytest.raises(KeyError):
+        store.with_label("other", "y")
+
+
+def test_indices_follow_changes() -> None:
+    store = Store(labels=["pool"])
+    store.observe("ADDED", pod("a", 1, labels={"pool": "x"}, owner="pool"))
+    store.observe("MODIFIED", pod("a", 2, labels={"pool": "y"}, owner="session"))
+    assert (store.with_label("pool", "x"), store.owned_by("pool")) == ([], [])
+    assert names(store.with_label("pool", "y")) == names(store.owned_by("session")) == ["a"]
+    store.observe("DELETED", pod("a", 3))
+    assert (store.get(KEY), store.by_uid("uid-of-a"), store.owned_by("session")) == (None, None, [])
+    assert not store._indices
+
+
+def test_an_older_or_the_same_state_changes_nothing() -> None:
+    store = Store()
+    store.observe("MODIFIED", pod("a", 10))
+    assert not store.observe("MODIFIED", pod("a", 9, labels={"stale": ""}))
+    assert not store.observe("MODIFIED", pod("a", 10, labels={"stale": ""}))
+    assert store.get(KEY) == pod("a", 10)
+
+
+def test_a_late_answer_does_not_raise_the_dead() -> None:
+    store = Store()
+    store.observe("ADDED", pod("a", 1))
+    assert store.observe("DELETED", pod("a", 5))
+    assert not store.observe(None, pod("a", 4))
+    assert store.get(KEY) is None
+
+
+def test_a_late_deletion_does_not_take_the_successor() -> None:
+    store = Store()
+    store.observe("ADDED", pod("a", 9, uid="second"))
+    assert not store.observe("DELETED", pod("a", 5, uid="first"))
+    assert store.by_uid("second")
+
+
+def test_an_object_that_left_the_selector_may_come_back() -> None:
+    store = Store()
+    store.observe("ADDED", pod("a", 1))
+    store.observe("DELETED", pod("a", 2))
+    assert store.observe("ADDED", pod("a", 3))
+
+
+def test_versions_that_are_no_numbers_are_taken_as_they_come() -> None:
+    store = Store()
+    opaque = pod("a")
+    opaque = {**opaque, "metadata": {**opaque["metadata"], "resourceVersion": "x9"}}
+    store.observe("ADDED", pod("a", 5))
+    assert store.observe("MODIFIED", opaque)
+    assert store.get(KEY) is opaque
+
+
+def test_replace_tells_what_was_wrong() -> None:
+    store = Store()
+    assert not store.synced
+    for name in ("same", "stale", "gone"):
+        store.observe("ADDED", pod(name, 1))
+    store.observe("ADDED", pod("newer than the list", 12))
+    changed = store.replace([pod("same", 1), pod("stale", 7), pod("missed", 8)], "10")
+    assert changed == {("ns", "stale"), ("ns", "gone"), ("ns", "missed")}
+    assert names(list(store)) == ["missed", "newer than the list", "same", "stale"]
+    assert store.synced
+
+
+def test_a_list_does_not_bring_back_what_was_deleted_after_it() -> None:
+    store = Store()
+    store.observe("ADDED", pod("a", 1))
+    store.observe("DELETED", pod("a", 12))
+    assert store.replace([pod("a", 1)], "10") == set()
+    assert len(store) == 0
+
+
+def test_the_memory_of_deletions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "REMEMBERED_DELETIONS", 3)
+    store = Store()
+    for number in range(10):
+        store.observe("DELETED", pod(str(number)))
+    assert len(store._deleted) == 3
+
+
+@given(st.permutations(range(1, 8)), st.booleans())
+def test_the_order_of_arrival_does_not_matter(order: list[int], deleted: bool) -> None:
+    store = Store()
+    for version in order:
+        last = version == 7 and deleted
+        store.observe("DELETED" if last else "MODIFIED", pod("a", version, owner=f"owner-{version}"))
+    assert names(list(store)) == ([] if deleted else ["a"])
+    assert names(store.owned_by("owner-7")) == ([] if deleted else ["a"])
