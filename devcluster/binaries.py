@@ -176,12 +176,10 @@ def require_go() -> None:
         DevclusterError: there is none, or it is older than the pinned modules need.
     """
     needed = ".".join(map(str, MINIMUM_GO))
-    advice = f"Install Go {needed} or newer (https://go.dev/dl) and put it first on PATH."
+    advice = f"Install Go {needed} or newer and put it first on PATH."
     if not (go := shutil.which("go")):
         raise DevclusterError(f"Go is not on PATH, and Kubernetes has to be built. {advice}")
     printed = subprocess.run([go, "version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"go(\d+)\.(\d+)", printed)
     if not found or (int(found[1]), int(found[2])) < MINIMUM_GO:
-        raise DevclusterError(
-            f"{go} is {printed.strip() or 'not working'}; the pinned modules do not build with it. {advice}"
-        )
+        raise DevclusterError(f"{go} is too old for the pinned modules (it says: {printed.strip()}). {advice}")

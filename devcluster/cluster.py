@@ -11,16 +11,18 @@ from pathlib import Path
 from devcluster import (
     baseimage,
     binaries,
-    cgroups,
     components,
+    control_components,
     controlplane,
     dns,
     images,
     kubectl,
     layout,
+    leftovers,
     mounts,
     network,
-    node,
+    node_components,
+    node_config,
     packages,
     processes,
     progress,
@@ -60,28 +62,21 @@ def up(state: Path) -> Layout:
     packages.ensure(packages.NODE)
     programs = binaries.resolve(binaries.NODE)
     base = baseimage.build()
-    with controlplane.lock(state):
-        first = layout.load(state) is None
-        try:
-            return _up(state, programs, base)
-        except BaseException:
-            if first:
-                with progress.step("taking down what was started"):
-                    _down(state)
-            raise
+    with controlplane.starting(state, _down):
+        return _up(state, programs, base)
 
 
 def _up(state: Path, programs: Mapping[str, Path], base: Image) -> Layout:
     _refuse_other_kubelet(state)
     made = layout.create(state, settings.NODE_IP)
     network.ensure(state)
-    node.configure(made, programs, base.reference)
-    runtime, kubelet, *services = node.all_components(made, programs, base.reference)
+    node_config.write(made, programs, base.reference)
+    runtime, kubelet, *services = node_components.all_components(made, programs, base.reference)
     components.ensure(made, [runtime])
     images.load(base)
     controlplane.ensure(made, programs)
     this_node = f"node/{settings.NODE_NAME}"
-    _kubectl(made, programs, "apply", "--server-side", "--filename=-", stdin=node.addons(base.reference))
+    _kubectl(made, programs, "apply", "--server-side", "--filename=-", stdin=node_config.addons(base.reference))
     components.ensure(made, [kubelet])
     _kubectl(made, programs, "wait", "--for=create", this_node)  # kube-router ends without its node
     components.ensure(made, services)
@@ -106,7 +101,8 @@ def _down(state: Path) -> None:
             mounts.release(folder)
         shutil.rmtree(settings.RUN_DIR, ignore_errors=True)
         network.remove(state)
-        cgroups.remove_empty("kubepods")
+        leftovers.remove_cgroups("kubepods")
+        leftovers.remove_log_links(state)
     controlplane.forget(state, FOLDERS)
 
 
@@ -116,9 +112,9 @@ def status(state: Path) -> list[Health]:
     if made is None:
         return []
     names = {name: Path(name) for name in binaries.CATALOGUE}  # what runs is asked, not what would be started
-    wanted = controlplane.all_components(made, names)
+    wanted = control_components.all_components(made, names)
     if made.host == settings.NODE_IP:
-        wanted += node.all_components(made, names, "")
+        wanted += node_components.all_components(made, names, "")
     running = processes.components(state)
     return [
         Health(

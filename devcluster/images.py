@@ -5,8 +5,8 @@ An image's tag is a hash of everything that goes into it, so an unchanged image 
 
 import hashlib
 import re
+import shutil
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from devcluster.errors import DevclusterError
 
 REPOSITORY = Path(__file__).parent.parent
 KEY_LENGTH = 16
+KEPT = 3
+"""Archives per name. More than one, because another process may be about to import what it built a moment ago."""
 
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 """This machine's CAs are lent to builds, because only they may be trusted by the way to PyPI from here."""
@@ -22,7 +24,7 @@ CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @dataclass(frozen=True)
 class Image:
-    """An image by its name in the cluster, and the OCI archive that holds it."""
+    """An image by its name in the cluster, and the archive that holds it."""
 
     reference: str
     archive: Path
@@ -37,28 +39,33 @@ def named(name: str, key: str) -> Image:
 def build(name: str, dockerfile: Path, context: Path, base: Image) -> Image:
     """Builds ``localhost/NAME:KEY`` on top of ``base`` (passed as BASE_IMAGE), unless it exists.
 
+    What the Dockerfile copies is set aside first, so that key and image agree even while somebody edits the sources.
+
     Raises:
         DevclusterError: a file that the Dockerfile copies is missing, or the build fails.
     """
     packages.ensure(packages.IMAGES)
-    image = named(name, content_key(dockerfile, context, base.reference))
-    with files.locked(settings.cache_dir() / "images" / ".lock"):
+    folder = settings.cache_dir() / "images"
+    with files.locked(folder / ".lock", lambda: progress.say(f"image {name}: another build is running, waiting")):
+        staged = folder / "context"
+        stage(dockerfile, context, staged)
+        image = named(name, content_key(staged, base.reference))
         if not image.archive.exists():
             with progress.step(f"image {image.reference}: building"):
                 buildah.clean()
                 buildah.require(base.reference, base.archive)
-                _bud(image, dockerfile, context, base)
+                _bud(image, staged, base)
                 save(image, name)
     return image
 
 
 def save(image: Image, name: str) -> None:
-    """Writes a built image to its archive, whole or not at all, and deletes the archives of its former contents."""
+    """Writes a built image to its archive, whole or not at all, and deletes the oldest of its former contents."""
     buildah.push(image.reference, image.archive)
-    former = f"{name.replace('/', '-')}-{'[0-9a-f]' * KEY_LENGTH}.tar"
-    for archive in image.archive.parent.glob(former):
-        if archive != image.archive:
-            archive.unlink()
+    buildah.remove_others(image.reference)
+    same_name = image.archive.parent.glob(f"{name.replace('/', '-')}-{'[0-9a-f]' * KEY_LENGTH}.tar")
+    for archive in sorted(same_name, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        archive.unlink()
 
 
 def load(image: Image) -> None:
@@ -73,36 +80,41 @@ def load(image: Image) -> None:
         _ctr("import", "--local", str(image.archive))
 
 
-def content_key(dockerfile: Path, context: Path, base: str) -> str:
-    """A hash of the base image, the Dockerfile, and every file that its COPY and ADD lines name."""
-    digest = hashlib.sha256()
-    text = dockerfile.read_text()
-    for part in (base, text):
-        digest.update(hashlib.sha256(part.encode()).digest())
-    for source in copied(text):
-        if not (context / source).exists():
+def stage(dockerfile: Path, context: Path, target: Path) -> None:
+    """Fills ``target`` with the Dockerfile and what its COPY lines name, without compiled Python."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    shutil.copy(dockerfile, target / "Dockerfile")
+    for source in copied(dockerfile.read_text()):
+        here, there = context / source, target / source
+        there.parent.mkdir(parents=True, exist_ok=True)
+        if here.is_dir():
+            shutil.copytree(here, there, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        elif here.exists():
+            shutil.copy2(here, there)
+        else:
             raise DevclusterError(f"{dockerfile} copies {source}, which is not in {context}.")
-        for path in sorted(_files(context / source)):
-            mode = path.stat().st_mode & 0o111
-            digest.update(f"{path.relative_to(context)} {mode:o} ".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()[:KEY_LENGTH]
 
 
 def copied(dockerfile: str) -> list[str]:
-    """The paths in the build context that a Dockerfile's COPY and ADD lines take."""
-    lines = re.findall(r"^\s*(?:COPY|ADD)\s+(.+)$", dockerfile.replace("\\\n", " "), re.MULTILINE)
+    """The paths in the build context that a Dockerfile's COPY lines take (not those from another stage)."""
+    lines = re.findall(r"^\s*COPY\s+(.+)$", dockerfile.replace("\\\n", " "), re.MULTILINE)
     words = [line.split() for line in lines if "--from=" not in line]
     return [word for line in words for word in line[:-1] if not word.startswith("--")]
 
 
-def _files(source: Path) -> Iterable[Path]:
-    if source.is_file():
-        return [source]
-    return (path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+def content_key(staged: Path, base: str) -> str:
+    """A hash of the base image and of every staged file's path, executable bit and content."""
+    digest = hashlib.sha256(base.encode())
+    for path in sorted(staged.rglob("*")):
+        if path.is_file():
+            executable = bool(path.stat().st_mode & 0o111)
+            digest.update(f"\n{path.relative_to(staged)} {executable} ".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:KEY_LENGTH]
 
 
-def _bud(image: Image, dockerfile: Path, context: Path, base: Image) -> None:
+def _bud(image: Image, staged: Path, base: Image) -> None:
     pip_conf = settings.cache_dir() / "images" / "pip.conf"
     files.write(pip_conf, f"[global]\ncert = {CA_BUNDLE}\n")
     lent = [(CA_BUNDLE, CA_BUNDLE), (pip_conf, Path("/etc/pip.conf"))] if CA_BUNDLE.exists() else []
@@ -114,9 +126,8 @@ def _bud(image: Image, dockerfile: Path, context: Path, base: Image) -> None:
         "--pull-never",
         *(f"--volume={here}:{there}:ro" for here, there in lent),
         f"--build-arg=BASE_IMAGE={base.reference}",
-        f"--file={dockerfile}",
         f"--tag={image.reference}",
-        str(context),
+        str(staged),
     )
 
 

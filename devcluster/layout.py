@@ -24,8 +24,9 @@ PORT_USERS = (
     "kube-router",
     "coredns",
 )
-PORT_RANGE = range(20000, 32000)
-"""Below the kernel's ephemeral ports: no outgoing connection can take one while its component is down."""
+PORT_RANGE = range(20000, 30000)
+"""Below the kernel's ephemeral ports: no outgoing connection can take one while its component is down. And below the
+node ports, 30000 to 32767: kube-router lets every pod reach those on its node, whatever its NetworkPolicy says."""
 
 
 @dataclass(frozen=True)

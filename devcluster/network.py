@@ -15,6 +15,9 @@ MODULES = ("br_netfilter", "overlay")
 OWN_CHAIN = r"(?:KUBE|CNI)-\S+"
 """The chains of kubelet, kube-proxy and kube-router, and those of the CNI plugins."""
 
+QUOTED = re.compile(r'"(?:\\.|[^"\\])*"')
+"""Comments, in which anything may stand."""
+
 OWN_SET = re.compile(r"(?:inet6:)?(?:KUBE|kube-router)-")
 
 
@@ -74,7 +77,7 @@ def removal_script(saved: str) -> str:
                 script += [*_ordered(table), "COMMIT", ""]
         elif chain := re.match(rf":({OWN_CHAIN}) ", line):
             table += [f"-F {chain[1]}", f"-X {chain[1]}"]
-        elif re.match(rf"-A (?!{OWN_CHAIN} )\S+ .*-[jg] {OWN_CHAIN}(?: |$)", line):
+        elif re.match(rf"-A (?!{OWN_CHAIN} )\S+ .*-[jg] {OWN_CHAIN}(?: |$)", QUOTED.sub("", line)):
             table.append(f"-D{line[2:]}")
     return "\n".join(script)
 

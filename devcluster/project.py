@@ -16,9 +16,12 @@ DOCKERFILES = {
 def build(names: Iterable[str]) -> dict[str, Image]:
     """Builds the named images, and what they need, unless they exist."""
     base = baseimage.build()
-    return {name: _build(name, base) for name in names}
+    built: dict[str, Image] = {}
 
+    def made(name: str) -> Image:
+        if name not in built:
+            below = made("operator") if name == "scripted" else base
+            built[name] = images.build(f"agentsession/{name}", REPOSITORY / DOCKERFILES[name], REPOSITORY, below)
+        return built[name]
 
-def _build(name: str, base: Image) -> Image:
-    below = _build("operator", base) if name == "scripted" else base
-    return images.build(f"agentsession/{name}", REPOSITORY / DOCKERFILES[name], REPOSITORY, below)
+    return {name: made(name) for name in names}

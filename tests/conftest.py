@@ -9,7 +9,7 @@ import pytest
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
-from agentsession.kube.resource import NAMESPACES
+from agentsession.kube.resource import NAMESPACES, SERVICEACCOUNTS
 from devcluster.controlplane import ControlPlane
 
 
@@ -39,8 +39,11 @@ async def api(connection: Connection) -> AsyncIterator[ApiClient]:
 
 @pytest.fixture
 async def namespace(api: ApiClient) -> AsyncIterator[str]:
-    """A new namespace, asked to go after the test."""
+    """A new namespace in which pods can be created at once, asked to go after the test."""
     name = f"test-{uuid.uuid4().hex[:10]}"
     await api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    # The controller-manager would make it in a moment; pods are refused without it.
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": name, "name": "default"}}
+    await api.apply(SERVICEACCOUNTS, account)
     yield name
     await api.delete(NAMESPACES, ("", name))

@@ -33,9 +33,6 @@ def _as_blocks(content: object) -> object:
     return content
 
 
-Blocks = Annotated[list["Block"], BeforeValidator(_as_blocks)]
-
-
 class Block(Strict):
     """A content block; where a list of them may stand, a string may too and is one text block."""
 
@@ -62,6 +59,9 @@ class Block(Strict):
         """Return the text of a text block or of a tool result."""
         inner = (block.plain_text() for block in self.content or [])
         return self.text or " ".join(text for text in inner if text)
+
+
+Blocks = Annotated[list[Block], BeforeValidator(_as_blocks)]
 
 
 class Message(Strict):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import groupby
 from typing import NamedTuple
 
@@ -35,6 +36,10 @@ class Position:
     prompt: str = ""
     number: int = 0
     results: tuple[str, ...] = ()
+
+    def digest(self, session: str) -> str:
+        """Return a name for this place in the session, the same whenever the request is repeated."""
+        return sha256(f"{session}/{self.number}/{len(self.results)}/{self.prompt}".encode()).hexdigest()
 
 
 def position(messages: Sequence[Message]) -> Position:

@@ -38,7 +38,7 @@ class Record:
     violation: str = ""
 
     def __str__(self) -> str:
-        """Return the line for the log: no text, no key."""
+        """Return the line for the log, without the key."""
         used = f"in={self.usage.input} out={self.usage.output}" if self.usage else self.error
         return f"{self.seq} {self.method} {self.path} session={self.session} {self.status} {self.outcome} {used}"
 

@@ -1,6 +1,5 @@
 """From a step to the answer that goes out: default words, default usage, ids that a repetition finds again."""
 
-from hashlib import sha256
 from secrets import token_hex
 
 from devcluster.scripted.conversation import Position
@@ -17,7 +16,7 @@ def compose(step: Step, position: Position, *, model: str, session: str, size: i
     texts = step.texts or (() if step.tools else (_default_text(position),))
     content: list[Text | ToolUse] = [Text(text) for text in texts]
     for index, call in enumerate(step.tools):
-        content.append(ToolUse(_tool_id(session, position, index), call.name, call.input))
+        content.append(ToolUse(f"toolu_{position.digest(session)[:20]}{index:04}", call.name, call.input))
     spoken = sum(len(text) for text in texts) + sum(len(str(call.input)) for call in step.tools)
     usage = _usage(step.tokens, tokens_in(size), tokens_in(spoken))
     return Answer(
@@ -38,12 +37,6 @@ def _usage(said: Tokens, default_input: int, default_output: int) -> Usage:
         cache_write_5m=said.cache_write,
         cache_write_1h=said.cache_write_1h,
     )
-
-
-def _tool_id(session: str, position: Position, index: int) -> str:
-    """Return an id that is unique in the conversation and the same when the request is repeated."""
-    place = f"{session}/{position.number}/{position.prompt}/{len(position.results)}/{index}"
-    return "toolu_01" + sha256(place.encode()).hexdigest()[:22]
 
 
 def _default_text(position: Position) -> str:

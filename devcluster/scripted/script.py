@@ -57,7 +57,7 @@ class Fault(Options):
 
 
 class Stream(Options):
-    events: int = Field(ge=1, le=10_000_000)
+    events: int = Field(ge=1, le=1_000_000)
     interval: float = Field(0.0, ge=0, le=60)
 
 
@@ -77,7 +77,7 @@ class Step:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def parse(text: str) -> tuple[Step, ...]:
     """Return the steps that ``text`` scripts; none if it has no marker. Raises ScriptError."""
     steps: list[Step] = []
@@ -116,6 +116,8 @@ def fault_at(step: Step, attempt: int) -> Fault | None:
 def _extended(step: Step, marker: Marker) -> Step:
     """Return the step with one more marker that is not a tool call."""
     if marker.verb == "say":
+        if not marker.argument:
+            raise ScriptError("[[say: ...]] needs text; clients cannot send an empty text back")
         return replace(step, texts=(*step.texts, marker.argument))
     try:
         return _with_options(step, marker, *marker.words())

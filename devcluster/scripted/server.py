@@ -12,7 +12,6 @@ from secrets import token_hex
 from aiohttp import web
 
 from devcluster.scripted import conversation, wire
-from devcluster.scripted.conversation import Position
 from devcluster.scripted.delivery import Delivery
 from devcluster.scripted.markers import ScriptError
 from devcluster.scripted.record import Record, Recorder
@@ -44,7 +43,7 @@ class Scripted:
         self.records = Recorder()
         self._rules = rules
         self._keys = keys
-        self._attempts: dict[tuple[str, str, Position], int] = {}
+        self._attempts: dict[str, int] = {}
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -91,10 +90,12 @@ class Scripted:
         self.records.add(record)
         try:
             return await self._answer(http, record)
-        except (ConnectionResetError, asyncio.CancelledError):
+        except (ConnectionResetError, asyncio.CancelledError) as gone:
             if record.outcome == "open":
                 record.outcome = "aborted"
-            raise
+            if isinstance(gone, asyncio.CancelledError):
+                raise
+            return web.Response()  # nobody reads it
         finally:
             log.info("%s", record)
 
@@ -112,7 +113,7 @@ class Scripted:
         if record.path == COUNT_TOKENS:
             return delivery.count(tokens_in(len(record.body)))
         delivery = replace(delivery, headers=headers | dict(step.headers), delay=step.delay)
-        fault = self._fault(step, (record.key, record.session, position))
+        fault = self._fault(step, record.key + position.digest(record.session))
         if fault and (not fault.after or not request.stream):
             return await delivery.fail(fault)
         answer = compose(step, position, model=request.model, session=record.session, size=len(record.body))
@@ -134,7 +135,7 @@ class Scripted:
             record.violation = str(error)
             raise Refused(400, record.violation) from None
 
-    def _fault(self, step: Step, place: tuple[str, str, Position]) -> Fault | None:
+    def _fault(self, step: Step, place: str) -> Fault | None:
         """Return the fault that strikes this attempt. Only steps with faults need to know how often they were asked."""
         if not step.faults:
             return None

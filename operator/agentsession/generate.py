@@ -26,7 +26,9 @@ NAME, NAMESPACE = "agentsession", "agentsession-system"
 COMMON_LABELS, KEEP = "COMMON_LABELS", "KEEP"
 TEMPLATE_LINES = {
     f"    {COMMON_LABELS}: ''\n": '    {{- include "agentsession.labels" . | nindent 4 }}\n',
-    f"  {KEEP}: ''\n": "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n",
+    f"  {KEEP}: ''\n": (
+        "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n  {{- end }}\n"
+    ),
 }
 
 

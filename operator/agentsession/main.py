@@ -108,7 +108,7 @@ async def run(install: Installation) -> None:
         await stack.enter_async_context(serve(application(lambda: _synced(caches)), HTTP_PORT))
         await stack.enter_async_context(canary(install.canary.port))
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [group.create_task(_watch(connection, caches, queues, stop), name="kopf")]
+        tasks = [group.create_task(_watch(connection, caches, queues, elector.identity, stop), name="kopf")]
         for resource, store, selector in watches.watched(caches):
             changed = _resynced(store, queues.changed()[resource])
             tasks.append(group.create_task(resync(api, resource, store, changed, label_selector=selector)))
@@ -120,10 +120,15 @@ async def run(install: Installation) -> None:
         elector.stop()
 
 
-async def _watch(connection: Connection, caches: Caches, queues: Queues, stop: asyncio.Event) -> None:
+async def _watch(connection: Connection, caches: Caches, queues: Queues, identity: str, stop: asyncio.Event) -> None:
     registry = watches.registry(connection, connection.open(), caches, queues.changed())
     await kopf.operator(
-        registry=registry, settings=watches.settings(caches), standalone=True, clusterwide=True, stop_flag=stop
+        registry=registry,
+        settings=watches.settings(caches),
+        identity=identity,  # type: ignore[arg-type]  # unless told, kopf looks up a user name, and pods have none
+        standalone=True,
+        clusterwide=True,
+        stop_flag=stop,
     )
     if not stop.is_set():
         raise RuntimeError("kopf's watches ended")

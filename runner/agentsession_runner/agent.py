@@ -13,6 +13,7 @@ from claude_agent_sdk import (
     ClaudeAgentOptions,
     ClaudeSDKClient,
     Message,
+    ProcessError,
     ResultMessage,
     SystemMessage,
     TextBlock,
@@ -36,7 +37,8 @@ class SdkAgent:
     def _hear(self, line: str) -> None:
         self._stderr.append(one_line(line, MAX_STDERR_LINE))
 
-    def _died(self, what: object) -> AgentDiedError:
+    def _died(self, error: Exception | str) -> AgentDiedError:
+        what = f"exit code {error.exit_code}" if type(error) is ProcessError else error
         said = f"; it said: {self._stderr[-1]}" if self._stderr else ""
         return AgentDiedError(f"the agent process ended: {what}{said}")
 
@@ -95,7 +97,8 @@ def translate(message: Message) -> Iterator[Step | Answer]:
                 elif isinstance(block, ToolUseBlock):
                     yield Step("tool", f"{block.name} {json.dumps(block.input, ensure_ascii=False)}")
         case SystemMessage(subtype="api_retry"):
-            yield Step("notice", f"model request failed ({message.data.get('error_status')}), trying again")
+            why = message.data.get("error_status") or message.data.get("error")
+            yield Step("notice", f"model request failed ({why}), trying again")
         case ResultMessage():
             yield answer(message)
 

@@ -15,7 +15,3 @@ class UnfitError(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-EXIT_BAD_ENVIRONMENT = 2
-"""Exit code of either container when its environment is not what the operator writes."""

@@ -6,6 +6,7 @@ that cannot be written is found here, because the CLI would run on it without a 
 """
 
 import os
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from .errors import UnfitError
 from .protocol import EXIT_BAD_VOLUME
 
+TRANSCRIPTS = "projects"
 PROBE = ".agentsession-probe"
 PROBE_BYTES = 64 * 1024
 
@@ -41,6 +43,19 @@ def _remedy(folder: Path) -> str:
     if folder.is_symlink():
         return "an earlier session left a symbolic link here; remove it from the volume"
     return "the runner's uid must be able to write here; check the volume's free space, fsGroup and owner"
+
+
+def forget_cli_state(config: Path) -> None:
+    """Leave nothing in CLAUDE_CONFIG_DIR but the transcripts. Raises OSError.
+
+    An earlier agent may have written here, and the CLI takes the `env` of its .claude.json over its environment even
+    where no setting source is allowed. What the CLI keeps here for itself it makes anew.
+    """
+    for entry in config.iterdir():
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink()
+        elif entry.name != TRANSCRIPTS:
+            shutil.rmtree(entry)
 
 
 def probe(folder: Path) -> None:

@@ -23,12 +23,13 @@ NEVER_TOOLS = [
     "CronDelete",
     "CronList",
     "ListAgents",
-    "ListPeers",
+    "Monitor",
     "RemoteTrigger",
     "ScheduleWakeup",
     "SendMessage",
     "WebFetch",
     "WebSearch",
+    "Workflow",
 ]
 """They start turns nobody asked for, reach other sessions, or the network; some need no permission in any mode."""
 

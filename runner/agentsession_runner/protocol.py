@@ -33,7 +33,7 @@ ENV_OPTIONS = "AGENTSESSION_OPTIONS"
 ENV_POD_UID = "AGENTSESSION_POD_UID"
 ENV_EGRESS_URL = "AGENTSESSION_EGRESS_URL"
 ENV_FORBIDDEN = "AGENTSESSION_FORBIDDEN"
-"""host:port pairs, comma-separated, that a contained pod must not reach."""
+"""address:port pairs, comma-separated, that a contained pod must not reach. No names: a runner has no DNS."""
 ENV_HOST_IP = "AGENTSESSION_HOST_IP"
 """The node's address; its kubelet port (10250) is forbidden too."""
 
@@ -43,6 +43,8 @@ TMP_VOLUME = "/tmp"  # noqa: S108
 SERVICE_ACCOUNT_TOKEN = "/var/run/agentsession/token"  # noqa: S105
 """Projected service account token, in the init container only."""
 
+EXIT_BAD_ENVIRONMENT = 2
+"""Exit code of either container when one of ENV_* is missing or wrong; the termination message names it."""
 EXIT_NOT_CONTAINED = 3
 """Exit code of the init container when the pod still reaches what it must not; the termination message says what."""
 EXIT_NO_IDENTITY = 4

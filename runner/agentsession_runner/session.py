@@ -16,10 +16,10 @@ from .protocol import MAX_TEXT, PromptRequest, TurnState
 from .text import clip, one_line
 
 MAX_TURNS = 128
-INTERRUPT_TIMEOUT = 3.0
-ANSWER_TIMEOUT = 3.0
+INTERRUPT_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 8.0
-"""Seconds. A drain takes at most the three together, well inside the 20 s of a pod's grace period that are ours."""
+"""Seconds. A drain takes at most the two together, well inside the 20 s of a pod's grace period that are ours."""
+INTERRUPT_AGAIN = 0.25
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,23 @@ class Session:
         self._prompts.put_nowait(request)
 
     async def interrupt(self) -> None:
-        """End the running turn, if there is one. Raises RefusedError (504) if the agent does not acknowledge it."""
+        """End the running turn, if there is one, and wait for its end. Raises RefusedError (504) if it goes on.
+
+        The agent acknowledges an interrupt that comes just before it begins the turn, and then begins it all the same:
+        so it is repeated.
+        """
         running = next((turn.uuid for turn in self.journal.state.turns if turn.phase == "Running"), None)
         if running is None:
             return
         try:
             async with asyncio.timeout(INTERRUPT_TIMEOUT):
                 await self._asked.wait()
-                if self._agent is not None and self._current == running:
+                while self._agent is not None and self._current == running:
                     await self._agent.interrupt()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._over.wait(), INTERRUPT_AGAIN)
         except (TimeoutError, AgentDiedError) as error:
-            raise RefusedError(504, f"the agent did not take the interrupt within {INTERRUPT_TIMEOUT:.0f} s") from error
+            raise RefusedError(504, f"the turn did not end within {INTERRUPT_TIMEOUT:.0f} s") from error
 
     def request_end(self) -> None:
         """Take no more prompts; whoever waits for `end_requested` then drains."""
@@ -134,11 +140,9 @@ class Session:
     async def drain(self) -> None:
         """Interrupt, wait for the answer (by then the transcript is on disk), end the agent. Bounded in time."""
         if self._agent is not None:
-            with suppress(RefusedError, TimeoutError):
-                await self.interrupt()
-                async with asyncio.timeout(ANSWER_TIMEOUT):
-                    while self._current is not None:
-                        await self._over.wait()
+            if self._current is not None:
+                with suppress(RefusedError):
+                    await self.interrupt()
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self._agent.close()
@@ -164,8 +168,11 @@ class Session:
             if self._prompts.empty():
                 self.journal.phase("Ready")
             request = await self._prompts.get()
+            if self.end_requested.is_set():
+                return
             self._current = request.uuid
             self._over.clear()
+            self._asked.clear()
             self.journal.phase("Busy")
             try:
                 await asyncio.to_thread(self._check_disk)

@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from .errors import EXIT_BAD_ENVIRONMENT, UnfitError
+from .errors import UnfitError
 from .protocol import (
     ENV_EGRESS_URL,
     ENV_FORBIDDEN,
     ENV_HOST_IP,
     ENV_OPTIONS,
     ENV_POD_UID,
+    EXIT_BAD_ENVIRONMENT,
     AgentOptions,
 )
 

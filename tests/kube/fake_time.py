@@ -4,9 +4,12 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 P = ParamSpec("P")
+
+LIMIT = 20_000.0
+"""Fake seconds after which a test has failed."""
 
 
 class FakeTimeLoop(asyncio.SelectorEventLoop):
@@ -14,10 +17,15 @@ class FakeTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now = 0.0
+        self.errors: list[BaseException] = []
         super().__init__(_Jump(self._advance))
 
     def time(self) -> float:
         return self._now
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """What a timer raises is an error of the test, not a line in a log."""
+        self.errors.append(context.get("exception") or RuntimeError(context["message"]))
 
     def _advance(self, seconds: float) -> None:
         self._now += seconds
@@ -43,7 +51,10 @@ def in_fake_time(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         with asyncio.Runner(loop_factory=FakeTimeLoop) as runner:
-            runner.run(test(*args, **kwargs))
+            runner.run(asyncio.wait_for(test(*args, **kwargs), LIMIT))
+            loop = runner.get_loop()
+            assert isinstance(loop, FakeTimeLoop)
+            assert not loop.errors
 
     return run
 

@@ -5,17 +5,18 @@ import asyncio
 import pytest
 
 from agentsession.kube import events
+from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError
 from agentsession.kube.events import BURST, MAX_NOTE, QUEUE_SIZE, REPEAT_AFTER, EventRecorder, build_event
 from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import Resource
+from agentsession.kube.resource import EVENTS, Resource
 from tests.kube.fake_time import in_fake_time
 from tests.kube.objects import pod
 
 pytestmark = pytest.mark.unit
 
 
-class Written:
+class Written(ApiClient):
     """Keeps what it is given to create."""
 
     def __init__(self) -> None:
@@ -23,6 +24,7 @@ class Written:
         self.refuse = False
 
     async def create(self, resource: Resource, body: KubeObject) -> KubeObject:
+        assert resource is EVENTS
         if self.refuse:
             raise ForbiddenError(403, "Forbidden", "the namespace is terminating")
         self.events.append(body)

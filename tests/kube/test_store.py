@@ -18,6 +18,10 @@ def names(objects: list[KubeObject]) -> list[str]:
     return sorted(key_of(obj)[1] for obj in objects)
 
 
+def without_version(obj: KubeObject) -> KubeObject:
+    return {**obj, "metadata": {**obj["metadata"], "resourceVersion": "not a number"}}
+
+
 def test_objects_are_found_every_way() -> None:
     store = Store(labels=["pool"])
     one = pod("a", labels={"pool": "x", "other": "y"}, owner="session")
@@ -62,10 +66,11 @@ def test_a_late_answer_does_not_raise_the_dead() -> None:
     assert store.get(KEY) is None
 
 
-def test_a_late_deletion_does_not_take_the_successor() -> None:
+@pytest.mark.parametrize("late", [pod("a", 5, uid="first"), without_version(pod("a", uid="first"))])
+def test_a_late_deletion_does_not_take_the_successor(late: KubeObject) -> None:
     store = Store()
     store.observe("ADDED", pod("a", 9, uid="second"))
-    assert not store.observe("DELETED", pod("a", 5, uid="first"))
+    assert not store.observe("DELETED", late)
     assert store.by_uid("second")
 
 
@@ -78,8 +83,7 @@ def test_an_object_that_left_the_selector_may_come_back() -> None:
 
 def test_versions_that_are_no_numbers_are_taken_as_they_come() -> None:
     store = Store()
-    opaque = pod("a")
-    opaque = {**opaque, "metadata": {**opaque["metadata"], "resourceVersion": "x9"}}
+    opaque = without_version(pod("a"))
     store.observe("ADDED", pod("a", 5))
     assert store.observe("MODIFIED", opaque)
     assert store.get(KEY) is opaque

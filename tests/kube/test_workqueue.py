@@ -265,9 +265,9 @@ def test_never_two_workers_on_a_key_and_nothing_is_lost(script: list[Step], fate
 def test_no_namespace_waits_for_more_than_one_key_of_each_other(sizes: list[int]) -> None:
     async def scenario() -> None:
         q = queue()
-        for namespace, size in enumerate(sizes):
+        for index, size in enumerate(sizes):
             for number in range(size):
-                q.add((str(namespace), str(number)))
+                q.add((str(index), str(number)))
         served: Counter[str] = Counter()
         for namespace, _ in await drain(q):
             served[namespace] += 1

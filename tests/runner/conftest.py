@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from agentsession_runner.layout import Layout
 
+from agentsession_runner.layout import Layout
 from devcluster.scripted.server import Scripted
 from tests.runner.harness import Egress, planes, prepared
 

@@ -21,7 +21,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession_runner import protocol
 from agentsession_runner.folders import make_folders
 from agentsession_runner.layout import Layout
-from agentsession_runner.protocol import Action, AgentOptions, State
+from agentsession_runner.protocol import Action, AgentOptions, Event, State
 from devcluster.scripted.server import Scripted, running
 
 REPOSITORY = Path(__file__).parents[2]
@@ -129,40 +129,37 @@ def environment(egress_url: str, options: AgentOptions) -> dict[str, str]:
     }
 
 
-class Runner:
-    """A `serve` process, called as the operator calls it."""
+class Caller:
+    """Calls a runner as the operator does."""
 
-    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession, keyring: Keyring) -> None:
-        self.process = process
-        self.log: list[str] = []
+    def __init__(self, http: aiohttp.ClientSession, url: str, keyring: Keyring) -> None:
+        self.url = url
         self._http = http
         self._keyring = keyring
-        self._url = ""
 
-    async def listening(self) -> None:
-        """Wait for the port, then go on collecting the log."""
-        assert self.process.stderr is not None
-        while not self._url:
-            line = (await asyncio.wait_for(self.process.stderr.readline(), PATIENCE)).decode()
-            assert line, f"the runner ended: {self.log}"
-            self.log.append(line)
-            if match := re.search(r"listening on port (\d+)", line):
-                self._url = f"http://127.0.0.1:{match[1]}"
-
-    def token(self, action: Action, **claims: Any) -> str:
+    def token(
+        self,
+        action: Action,
+        *,
+        pod_uid: str = POD_UID,
+        session_uid: str = SESSION_UID,
+        at: datetime | None = None,
+        keyring: Keyring | None = None,
+    ) -> str:
         return runner_call(
-            self._keyring, now(), **{"pod_uid": POD_UID, "session_uid": SESSION_UID, "action": action, **claims}
+            keyring or self._keyring, at or now(), pod_uid=pod_uid, session_uid=session_uid, action=action
         )
 
-    async def request(
-        self, method: str, path: str, token: str, body: object = None
-    ) -> tuple[int, dict[str, object]]:
+    async def request(self, method: str, path: str, token: str, body: object = None) -> tuple[int, dict[str, object]]:
         headers = {"Authorization": f"Bearer {token}"}
-        async with self._http.request(method, self._url + path, headers=headers, json=body) as response:
+        async with self._http.request(method, self.url + path, headers=headers, json=body) as response:
             return response.status, await response.json()
 
+    async def post(self, action: Action, body: object = None) -> tuple[int, dict[str, object]]:
+        return await self.request("POST", f"/v1/{action}", self.token(action), body)
+
     async def call(self, action: Action, body: object = None) -> State:
-        status, answer = await self.request("POST", f"/v1/{action}", self.token(action), body)
+        status, answer = await self.post(action, body)
         assert status == 200, answer
         return State.model_validate(answer)
 
@@ -195,13 +192,40 @@ class Runner:
     async def ask(self, text: str) -> protocol.TurnState:
         return await self.answered(await self.prompt(text))
 
-    async def events(self, after: int = 0) -> AsyncIterator[dict[str, object]]:
+    async def events_until(self, last: Callable[[Event], bool], after: int = 0) -> list[Event]:
+        """The events with a higher id, up to the first that is so, which may be yet to come."""
         headers = {"Authorization": f"Bearer {self.token('events')}"}
-        async with self._http.get(f"{self._url}/v1/events?after={after}", headers=headers) as response:
+        told = []
+        async with (
+            asyncio.timeout(PATIENCE),
+            self._http.get(f"{self.url}/v1/events?after={after}", headers=headers) as response,
+        ):
             assert response.content_type == "text/event-stream"
             async for line in response.content:
                 if line.startswith(b"data: "):
-                    yield json.loads(line.removeprefix(b"data: "))
+                    told.append(Event.model_validate_json(line.removeprefix(b"data: ")))
+                    if last(told[-1]):
+                        break
+        return told
+
+
+class Runner(Caller):
+    """A `serve` process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession, keyring: Keyring) -> None:
+        super().__init__(http, "", keyring)
+        self.process = process
+        self.log: list[str] = []
+
+    async def listening(self) -> None:
+        """Wait for the port; the rest of the log comes at the end."""
+        assert self.process.stderr is not None
+        while not self.url:
+            line = (await asyncio.wait_for(self.process.stderr.readline(), PATIENCE)).decode()
+            assert line, f"the runner ended: {self.log}"
+            self.log.append(line)
+            if match := re.search(r"listening on port (\d+)", line):
+                self.url = f"http://127.0.0.1:{match[1]}"
 
     def cli_pid(self) -> int:
         """The agent process: the runner's only child."""
@@ -209,12 +233,19 @@ class Runner:
         (pid,) = [int(pid) for pid in children if b"claude" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return pid
 
+    async def drain(self) -> int:
+        """Drain; returns the exit code."""
+        await self.call("drain")
+        return await self.exit_code()
+
     async def exit_code(self) -> int:
         return await asyncio.wait_for(self.process.wait(), PATIENCE)
 
 
 @asynccontextmanager
-async def serving(egress: Egress, layout: Layout, options: AgentOptions, *, bound: bool = True) -> AsyncIterator[Runner]:
+async def serving(
+    egress: Egress, layout: Layout, options: AgentOptions, *, bound: bool = True
+) -> AsyncIterator[Runner]:
     """A runner process that serves under `layout`; killed with all its children at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "agentsession_runner", "--root", str(layout.root),
@@ -233,6 +264,18 @@ async def serving(egress: Egress, layout: Layout, options: AgentOptions, *, boun
                 os.killpg(process.pid, signal.SIGKILL)
             rest = await process.communicate()
             runner.log.append(rest[1].decode())
+
+
+def bodies(model: Scripted) -> list[dict[str, Any]]:
+    """The requests for messages that the model was sent."""
+    return [json.loads(record.body) for record in model.records.records() if record.path == "/v1/messages"]
+
+
+async def asked(model: Scripted) -> None:
+    """Wait until a request has reached the model."""
+    async with asyncio.timeout(PATIENCE):
+        while not bodies(model):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def options(**changes: Any) -> AgentOptions:

@@ -5,12 +5,12 @@ from datetime import timedelta
 import aiohttp
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from agentsession.keys.call import USAGE_AUDIENCE, runner_call
 from agentsession.keys.keyring import Keyring
 from agentsession_runner.auth import CallVerifier, KeySource
 from agentsession_runner.errors import RefusedError
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from tests.runner.harness import POD_UID, SESSION_UID, Egress, now
 
 pytestmark = pytest.mark.unit
@@ -66,7 +66,7 @@ async def test_refuses_what_the_control_side_did_not_sign(egress: Egress) -> Non
         "another's signature under a known key id": jwt.encode(CLAIMS, stranger, "EdDSA", headers={"kid": kid}),
         "another's key": Keyring.generate(now()).sign(CLAIMS),
         "no key id": jwt.encode(CLAIMS, stranger, "EdDSA"),
-        "no signature": jwt.encode(CLAIMS, None, "none", headers={"kid": kid}),
+        "no signature": jwt.encode(CLAIMS, "", "none", headers={"kid": kid}),
         "the public key as an HMAC secret": jwt.encode(
             CLAIMS, egress.keyring.jwks()["keys"][0]["x"], "HS256", headers={"kid": kid}
         ),

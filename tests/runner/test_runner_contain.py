@@ -9,13 +9,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+
 from agentsession_runner.contain import ROUNDS, contain, wait_until_contained
 from agentsession_runner.errors import UnfitError
 from agentsession_runner.layout import Layout
 from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY, EXIT_NOT_CONTAINED
 from agentsession_runner.settings import Settings, Target
-from aiohttp import web
-
 from tests.runner.harness import POD_UID, Egress, environment, options
 
 pytestmark = pytest.mark.unit

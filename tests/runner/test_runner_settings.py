@@ -4,8 +4,16 @@ import subprocess
 import sys
 
 import pytest
-from agentsession_runner.errors import EXIT_BAD_ENVIRONMENT, UnfitError
-from agentsession_runner.protocol import ENV_EGRESS_URL, ENV_FORBIDDEN, ENV_HOST_IP, ENV_OPTIONS, ENV_POD_UID
+
+from agentsession_runner.errors import UnfitError
+from agentsession_runner.protocol import (
+    ENV_EGRESS_URL,
+    ENV_FORBIDDEN,
+    ENV_HOST_IP,
+    ENV_OPTIONS,
+    ENV_POD_UID,
+    EXIT_BAD_ENVIRONMENT,
+)
 from agentsession_runner.settings import Settings, Target
 
 pytestmark = pytest.mark.unit

@@ -43,13 +43,7 @@ spec:
         - name: {{ $component }}
           image: {{ include "agentsession.image" (list $root $root.Values.image) }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          command: [python, -m, agentsession]
           args: [{{ $component }}, --config, /etc/agentsession/installation.yaml]
-          env:
-            - name: POD_NAME
-              valueFrom:
-                fieldRef:
-                  fieldPath: metadata.name
           ports:
             - name: http
               containerPort: 8081

@@ -114,7 +114,6 @@ def _crd(
                 "plural": plural,
                 "singular": singular,
                 "shortNames": [short_name],
-                "categories": ["agentsession"],
             },
             "versions": [
                 {

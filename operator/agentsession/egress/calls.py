@@ -7,51 +7,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
-from aiohttp import web
-
+from .call import Call
 from .gate import Admitted
 from .refusal import Refusal
 
 MAX_PER_SESSION = 8
-READ_ON_SECONDS = 10.0
-"""After the client has gone, how long the answer is still read, for its final count."""
 RECHECK_SECONDS = 1.0
 COALESCE_SECONDS = 0.05
 """Changes that come together are looked at together."""
 
 
-@dataclass(eq=False)
-class Call:
-    """One request under way. `scope` ends when it is cut off."""
-
-    admitted: Admitted
-    request: web.Request
-    scope: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
-    refusal: Refusal | None = None
-    """Why it was cut off, if its session may no longer be served."""
-    abandoned: bool = False
-    """Whether the client has gone."""
-
-    def cut(self, refusal: Refusal) -> None:
-        """End it now."""
-        self.refusal = self.refusal or refusal
-        self._end_in(0)
-
-    def abandon(self) -> None:
-        """The client has gone: end it in READ_ON_SECONDS."""
-        if not self.abandoned:
-            self.abandoned = True
-            self._end_in(READ_ON_SECONDS)
-
-    def _end_in(self, seconds: float) -> None:
-        if not self.scope.expired():
-            self.scope.reschedule(asyncio.get_running_loop().time() + seconds)
-
-
 class Calls:
-    """All calls of this process. `recheck` says why a call may not go on, or None."""
+    """All calls of this process. `recheck` says why somebody may no longer stay, or None."""
 
     def __init__(self, recheck: Callable[[Admitted], Refusal | None]) -> None:
         self._recheck = recheck
@@ -71,7 +39,7 @@ class Calls:
 
     @asynccontextmanager
     async def open(self, call: Call) -> AsyncIterator[None]:
-        """Hold one of the session's places. Raises TimeoutError when the call is cut off."""
+        """Hold one of the session's places. Raises TimeoutError when the call is ended from outside."""
         uid = call.admitted.served.session.metadata.uid
         self._open.add(call)
         self._by_session[uid] += 1
@@ -93,7 +61,7 @@ class Calls:
         self._changed.set()
 
     async def watch_over(self) -> None:
-        """Cut off what has ended, for ever."""
+        """End what may no longer go on, for ever."""
         while True:
             for call in list(self._open):
                 if refusal := self._recheck(call.admitted):

@@ -1,4 +1,4 @@
-"""The tenants' credentials: Secrets of their namespaces, read by name, sent only to the hosts that they name themselves.
+"""The tenants' credentials: Secrets of their namespaces, read by name, sent only to the hosts that they name.
 
 A Secret can be used if a RoleBinding in its namespace lets the egress plane get it, and if its annotation names the
 host. So nobody can have a Secret sent to themselves that they could not read. Rotation is reading it again.

@@ -1,4 +1,4 @@
-"""The gate: from a connection and a token to the session that is served, or a refusal. Signatures first, then look-ups."""
+"""The gate: from a connection and a token to the session that is served. Signatures first, then look-ups."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass

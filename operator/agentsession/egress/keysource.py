@@ -1,4 +1,4 @@
-"""The keys that this process works with, made by the leading operator and read here: its own, and the operator's public ones."""
+"""The keys that this process works with, made by the leading operator: its own, and the operator's public ones."""
 
 import asyncio
 import base64

@@ -15,7 +15,7 @@ from .admission import Unseen
 from .directory import Directory
 
 NEGATIVE_SECONDS = 2.0
-"""How long an object that was not there, or no different, is not asked for again: a runner may not load the API server."""
+"""How long nobody asks again for what was not there, or no different: a runner may not load the API server."""
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,12 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from agentsession.api.session import AgentSession
+
 from . import metrics
 from .audit import audit
-from .calls import Call, Calls
+from .call import Call
+from .calls import Calls
 from .credentials import Credentials
 from .exchange import Exchange, UpstreamError
 from .gate import Admitted, Gate, peer_of
@@ -23,7 +26,7 @@ from .headers import upstream_headers
 from .ledger import Ledger
 from .pricing import cost
 from .refusal import Refusal
-from .screen import MESSAGES, Route, Screened, screen_body, screen_head
+from .screen import MESSAGES, Route, screen_body, screen_head
 from .sse import SseError
 from .usage import Tokens, UsageReader
 
@@ -64,67 +67,70 @@ class ModelRoute:
         started = time.perf_counter()
         admitted = screen_head(request.rel_url.raw_query_string, request.headers) or await self.gate.admit(request)
         if isinstance(admitted, Refusal):
-            return _refused(admitted, request, route)
+            _note_refusal(admitted, request, route)
+            return admitted.response()
         if full := self.calls.full(admitted):
-            return _refused(full, request, route, admitted)
+            _note_refusal(full, request, route, admitted)
+            return full.response()
 
         call = Call(admitted, request)
-        exchange: Exchange | None = None
         try:
             async with self.calls.open(call):
-                reading = time.perf_counter()
-                body = await _body(request)
-                waited = time.perf_counter() - reading
-                ready = await self._ready(admitted, route, body)
-                if isinstance(ready, Refusal):
-                    return _refused(ready, request, route, admitted)
-                screened, key = ready
-                reader = UsageReader(
-                    request_bytes=len(body), max_tokens=screened.max_tokens, streamed=screened.streamed
-                )
-                exchange = Exchange(call, screened, reader, spent=time.perf_counter() - started - waited)
-                return await self._forward(exchange, body, key)
+                exchanged = await self._exchange(call, route, time.perf_counter() - started)
         except TimeoutError:
             if not call.scope.expired():
                 raise
-            refusal = call.refusal or Refusal(408, "api_error", "the client has gone")
-            return await exchange.end(refusal) if exchange else _refused(refusal, request, route, admitted)
+            return await call.refuse(call.refusal or Refusal(408, "api_error", "the client has gone"))
+        if isinstance(exchanged, Refusal):
+            _note_refusal(exchanged, request, route, admitted)
+            return exchanged.response()
+        return exchanged
 
-    async def _ready(self, admitted: Admitted, route: Route, body: bytes | Refusal) -> tuple[Screened, str] | Refusal:
-        """What to send and the key to send it with. Counts the request: nothing may wait after the turn limit's check."""
+    async def _exchange(self, call: Call, route: Route, spent: float) -> web.StreamResponse | Refusal:
+        body = await _body(call.request)
         if isinstance(body, Refusal):
             return body
-        session, tenant = admitted.served.session, admitted.served.tenant
+        started = time.perf_counter()
+        tenant = call.admitted.served.tenant
         screened = screen_body(route, body, tenant.spec.provider.models)
         if isinstance(screened, Refusal):
             return screened
         credential = await self.credentials.of(tenant)
         if credential.key is None:
             return credential.refusal()
-        if route == MESSAGES:
-            turns = session.spec.limits.turns
-            if self.ledger.requests(session) >= turns:
-                self.ledger.stop(session, "TurnLimit")
-                return _over_turns("/".join(session.key), turns)
+        if route == MESSAGES and (over := self._count(call.admitted.served.session)):
+            return over
+
+        usage = UsageReader(request_bytes=len(body), max_tokens=screened.max_tokens, streamed=screened.streamed)
+        exchange = Exchange(call, screened, usage, spent + time.perf_counter() - started)
+        return await self._forward(exchange, body, credential.key)
+
+    def _count(self, session: AgentSession) -> Refusal | None:
+        """Count one model request, unless it would be one too many. Nothing waits between the two."""
+        turns = session.spec.limits.turns
+        if self.ledger.requests(session) < turns:
             self.ledger.begin(session, datetime.now(UTC))
-        return screened, credential.key
+            return None
+        self.ledger.stop(session, "TurnLimit")
+        name = "/".join(session.key)
+        message = f"AgentSession {name} has used the {turns} model requests of spec.limits.turns: raise it to go on"
+        return Refusal(429, "billing_error", message)
 
     async def _forward(self, exchange: Exchange, body: bytes, key: str) -> web.StreamResponse:
         request = exchange.call.request
-        tenant = exchange.call.admitted.served.tenant
-        base = tenant.spec.provider.base_url
+        base = exchange.call.admitted.served.tenant.spec.provider.base_url
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
         url = URL(base + exchange.screened.route + query, encoded=True)
+        headers = upstream_headers(request.headers, key)
         started = time.perf_counter()
         try:
-            async with self.http.post(
-                url, data=body, headers=upstream_headers(request.headers, key), allow_redirects=False
-            ) as upstream:
+            async with self.http.post(url, data=body, headers=headers, allow_redirects=False) as upstream:
                 return await exchange.relay(upstream)
         except (aiohttp.ClientError, UpstreamError, SseError) as error:
             log.warning("model provider %s: %r", base, error)
             shown = str(error) if isinstance(error, UpstreamError) else type(error).__name__
-            return await exchange.end(Refusal(502, "api_error", f"the model provider {base} failed: {shown}", 1))
+            failed = Refusal(502, "api_error", f"the model provider {base} failed: {shown}", retry_after=1)
+            return await exchange.call.refuse(failed)
         except asyncio.CancelledError:
             exchange.broken_off = True
             raise
@@ -135,8 +141,8 @@ class ModelRoute:
         """Bill what the answer used, and write it down."""
         served, screened = exchange.call.admitted.served, exchange.screened
         tokens = Tokens()
-        if screened.route == MESSAGES and (exchange.reader.began or exchange.broken_off):
-            tokens = exchange.reader.tokens()
+        if screened.route == MESSAGES and (exchange.usage.began or exchange.broken_off):
+            tokens = exchange.usage.tokens()
             price = cost(screened.model, tokens)
             self.ledger.bill(served.session, tokens, price)
             metrics.count_tokens(tokens, price)
@@ -170,21 +176,10 @@ async def _body(request: web.Request) -> bytes | Refusal:
         return Refusal(400, "invalid_request_error", "the body broke off")
 
 
-def _over_turns(session: str, turns: int) -> Refusal:
-    return Refusal(
-        429,
-        "billing_error",
-        f"AgentSession {session} has used the {turns} model requests of spec.limits.turns: raise it to go on",
-    )
-
-
-def _refused(
-    refusal: Refusal, request: web.Request, route: Route, admitted: Admitted | None = None
-) -> web.StreamResponse:
+def _note_refusal(refusal: Refusal, request: web.Request, route: Route, admitted: Admitted | None = None) -> None:
     metrics.count_request(route, refusal.status)
     who = _who(admitted) if admitted else {}
     audit("refused", peer=peer_of(request), route=route, status=refusal.status, message=refusal.message, **who)
-    return refusal.response()
 
 
 def _who(admitted: Admitted) -> dict[str, str]:

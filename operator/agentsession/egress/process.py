@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -43,6 +43,7 @@ DRAIN_SECONDS = 600.0
 """Longest wait for open answers; the pod's grace period must be longer, 660 s or more."""
 LAST_PULL_SECONDS = 10.0
 """Longest wait for the operator to pull the last counts."""
+POLL_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Plane:
 
 
 async def serve(installation: Installation, connection: Connection, stop: asyncio.Event) -> None:
-    """Run until `stop`, then drain. A background task that fails ends the process: it is started anew, knowing nothing."""
+    """Run until `stop`, then drain. A background task that fails ends the process, which is then started anew."""
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(connection.open())
         http = await stack.enter_async_context(upstream_session())
@@ -143,14 +144,17 @@ async def _drain(plane: Plane, runners: web.TCPSite) -> None:
     plane.draining = True
     await asyncio.sleep(LEAVE_SECONDS)
     await runners.stop()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + DRAIN_SECONDS
-    while plane.calls and loop.time() < deadline:
-        await asyncio.sleep(0.1)
-    deadline = loop.time() + LAST_PULL_SECONDS
-    while plane.ledger.reported < plane.ledger.sequence and loop.time() < deadline:
-        await asyncio.sleep(0.1)
+    await _until(lambda: not plane.calls, DRAIN_SECONDS)
+    await _until(lambda: plane.ledger.reported == plane.ledger.sequence, LAST_PULL_SECONDS)
     log.info("drained: %d calls are cut off", len(plane.calls))
+
+
+async def _until(done: Callable[[], bool], seconds: float) -> None:
+    """Wait for something that happens once in the life of a process."""
+    for _ in range(int(seconds / POLL_SECONDS)):
+        if done():
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 @asynccontextmanager

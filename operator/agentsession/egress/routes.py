@@ -23,6 +23,7 @@ def runner_app(
     async def close_when_draining(_: web.Request, response: web.StreamResponse) -> None:
         if draining():
             response.force_close()
+            response.headers["connection"] = "close"  # the head is already made
 
     async def keys(_: web.Request) -> web.Response:
         published = directory.operator_keys

@@ -5,11 +5,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 ROTATE_AFTER = timedelta(days=30)
 

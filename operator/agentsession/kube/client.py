@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, Required, TypedDict, cast
 
 import aiohttp
 from prometheus_client import Counter, Histogram
@@ -63,8 +63,8 @@ _WRITE_PARAMS: Mapping[str, Mapping[str, str]] = {
 class PatchOperation(TypedDict, total=False):
     """One RFC 6902 operation."""
 
-    op: Literal["add", "remove", "replace", "move", "copy", "test"]
-    path: str
+    op: Required[Literal["add", "remove", "replace", "move", "copy", "test"]]
+    path: Required[str]
     value: object
 
 
@@ -122,7 +122,7 @@ class ApiClient:
 
     async def create(self, resource: Resource, body: KubeObject) -> KubeObject:
         """Create an object, or a review (whose answer is the status of what is returned). Raises AlreadyExistsError."""
-        path = resource.collection(key_of(body)[0])
+        path = resource.collection(key_of(body)[0] if resource.namespaced else "")
         return await self._request("create", resource, path, body=body)
 
     async def apply(self, resource: Resource, body: KubeObject) -> KubeObject:

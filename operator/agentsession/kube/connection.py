@@ -19,6 +19,8 @@ from kubernetes.config.incluster_config import SERVICE_TOKEN_FILENAME
 
 TOKEN_MAX_AGE = 60.0
 """Seconds after which the token is read again. The kubelet renews it at 80 % of its life, minutes before it ends."""
+TOKEN_MIN_AGE = 1.0
+"""Seconds in which a refused token is not read again."""
 CONNECTIONS = 100
 """Sockets per session: one per watch, the rest for requests."""
 
@@ -112,7 +114,7 @@ def authorization(read: Callable[[], str | None]) -> ClientMiddlewareType:
         response = await handler(request)
         if response.status != 401:
             return response
-        await refresh(max_age=1.0)
+        await refresh(TOKEN_MIN_AGE)
         if value == sent:
             return response
         response.release()

@@ -82,7 +82,12 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
+class _Cause(pydantic.BaseModel):
+    field: str = ""
+
+
 class _Details(pydantic.BaseModel):
+    causes: list[_Cause] = []
     retry_after_seconds: float | None = pydantic.Field(None, alias="retryAfterSeconds")
 
 
@@ -92,7 +97,7 @@ class _Status(pydantic.BaseModel):
     code: int = 500
     reason: str = ""
     message: str = ""
-    details: _Details | None = None
+    details: _Details = _Details()
 
 
 def from_response(status: int, body: bytes, *, retry_after: str | None, is_write: bool) -> ApiError:
@@ -118,5 +123,9 @@ def from_status(obj: KubeObject) -> ApiError:
 def _error(status: int, answer: _Status, retry_after: float | None, *, is_write: bool) -> ApiError:
     default = ApiError if status < 500 else UnknownOutcomeError if is_write else ServerError
     kind = _BY_REASON.get(answer.reason) or _BY_STATUS.get(status, default)
-    seconds = retry_after or (answer.details.retry_after_seconds if answer.details else None)
+    if any(cause.field == "metadata.uid" for cause in answer.details.causes):
+        kind = (
+            ConflictError  # built-in kinds call it an invalid change of the uid; it is the successor of what was meant
+        )
+    seconds = retry_after or answer.details.retry_after_seconds
     return kind(status, answer.reason or "Unknown", answer.message or "the answer has no text", seconds)

@@ -33,12 +33,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class RoleSpec:
-    """A role called <installation>-<suffix>, held by the service account of that name, or aggregated to user roles."""
+    """A role called <installation>-<suffix>, held by the service account of that name; or, with `aggregate_to`, part of
+    Kubernetes' own role of that name for users, which every greater one includes: view, edit, admin."""
 
     suffix: str
     rules: tuple[Rule, ...]
     namespaced: bool = False
-    aggregate_to: tuple[str, ...] = ()
+    aggregate_to: str = ""
 
 
 OPERATOR = RoleSpec(
@@ -46,7 +47,7 @@ OPERATOR = RoleSpec(
     (
         Rule(GROUP, ("agentsessions", "agenttenants"), READ, "the watches that everything starts from"),
         Rule(GROUP, ("agentsessions",), ("delete",), "ttlSecondsAfterFinished"),
-        Rule(GROUP, ("agentsessions/status", "agenttenants/status"), ("patch",), "the only part of them that it writes"),
+        Rule(GROUP, ("agentsessions/status", "agenttenants/status"), ("patch",), "all that it writes of them"),
         Rule(CORE, ("pods",), (*READ, "create", "patch", "delete"), "runners, and the grant that is patched onto one"),
         Rule("networking.k8s.io", ("networkpolicies",), (*READ, *APPLY), "contains runners; repaired when touched"),
         Rule(CORE, ("serviceaccounts",), APPLY, "the account of runners, which has no rights"),
@@ -59,7 +60,7 @@ OPERATOR = RoleSpec(
 OPERATOR_OWN = RoleSpec(
     "operator",
     (
-        Rule("coordination.k8s.io", ("leases",), ("create",), "first election; a plain create cannot be bound to a name"),
+        Rule("coordination.k8s.io", ("leases",), ("create",), "first election; not bound to a name, see APPLY"),
         Rule("coordination.k8s.io", ("leases",), ("get", "patch"), "election and renewal", ("operator",)),
         Rule(CORE, ("secrets",), ("get", *APPLY), "the two keyrings", (OPERATOR_KEYS, EGRESS_KEYS)),
         Rule(CORE, ("configmaps",), APPLY, "its public keys", (OPERATOR_KEYS,)),
@@ -78,15 +79,15 @@ EGRESS = RoleSpec(
 EGRESS_OWN = RoleSpec(
     "egress",
     (
-        Rule(CORE, ("secrets",), READ, "its signing keys; a watch of one name", (EGRESS_KEYS,)),
-        Rule(CORE, ("configmaps",), READ, "the operator's public keys; a watch of one name", (OPERATOR_KEYS,)),
+        Rule(CORE, ("secrets",), ("get",), "its signing keys", (EGRESS_KEYS,)),
+        Rule(CORE, ("configmaps",), ("get",), "the operator's public keys", (OPERATOR_KEYS,)),
     ),
     namespaced=True,
 )
 USERS = (
-    RoleSpec("view", (Rule(GROUP, ("agentsessions", "agenttenants"), READ, "looks"),), aggregate_to=("view",)),
-    RoleSpec("edit", (Rule(GROUP, ("agentsessions",), WRITE, "runs sessions"),), aggregate_to=("edit", "admin")),
-    RoleSpec("admin", (Rule(GROUP, ("agenttenants",), WRITE, "decides what a tenant may use"),), aggregate_to=("admin",)),
+    RoleSpec("view", (Rule(GROUP, ("agentsessions", "agenttenants"), READ, "looks"),), aggregate_to="view"),
+    RoleSpec("edit", (Rule(GROUP, ("agentsessions",), WRITE, "runs sessions"),), aggregate_to="edit"),
+    RoleSpec("admin", (Rule(GROUP, ("agenttenants",), WRITE, "sets what tenants may use"),), aggregate_to="admin"),
 )
 COMPONENTS: dict[str, tuple[RoleSpec, ...]] = {
     "operator": (OPERATOR, OPERATOR_OWN),
@@ -96,6 +97,7 @@ COMPONENTS: dict[str, tuple[RoleSpec, ...]] = {
 
 Manifest = dict[str, object]
 API_GROUP = "rbac.authorization.k8s.io"
+AGGREGATE = f"{API_GROUP}/aggregate-to-"
 
 
 def objects(role: RoleSpec, name: str, namespace: str) -> list[Manifest]:
@@ -105,11 +107,10 @@ def objects(role: RoleSpec, name: str, namespace: str) -> list[Manifest]:
     metadata: dict[str, object] = {"name": full_name}
     if role.namespaced:
         metadata["namespace"] = namespace
-    labels = {f"{API_GROUP}/aggregate-to-{user}": "true" for user in role.aggregate_to}
     made: Manifest = {
         "apiVersion": f"{API_GROUP}/v1",
         "kind": kind,
-        "metadata": {**metadata, **({"labels": labels} if labels else {})},
+        "metadata": {**metadata, **({"labels": {AGGREGATE + role.aggregate_to: "true"}} if role.aggregate_to else {})},
         "rules": [_rule(rule, name) for rule in role.rules],
     }
     if role.aggregate_to:

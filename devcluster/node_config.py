@@ -1,4 +1,4 @@
-"""The node: container runtime, kubelet, service proxy, policy enforcement, DNS and volumes, all as host processes."""
+"""The node's configuration files, rendered at each start. Every folder and socket is the cluster's own."""
 
 import json
 from collections.abc import Mapping
@@ -8,14 +8,13 @@ from string import Template
 import yaml
 
 from devcluster import files, packages, settings
-from devcluster.components import Component
 from devcluster.layout import Layout
 
 SOCKET = settings.RUN_DIR / "containerd.sock"
 ADDONS = Path(__file__).parent / "addons.yaml"
 
 
-def configure(made: Layout, programs: Mapping[str, Path], sandbox_image: str) -> None:
+def write(made: Layout, programs: Mapping[str, Path], sandbox_image: str) -> None:
     """Renders the configuration files of the node's components."""
     files.write(made.etc / "containerd.toml", containerd_config(made, programs, sandbox_image))
     files.write(made.etc / "cni" / "10-devcluster.conflist", json.dumps(cni_config(made), indent=2))
@@ -154,83 +153,3 @@ def addons(helper_image: str) -> str:
     return Template(ADDONS.read_text()).substitute(
         dns_ip=settings.DNS_IP, dns_port=settings.DNS_PORT, node_ip=settings.NODE_IP, image=helper_image
     )
-
-
-def all_components(made: Layout, programs: Mapping[str, Path], helper_image: str) -> list[Component]:
-    """The container runtime first: images can be imported as soon as it runs."""
-    return [
-        *(build(made, programs) for build in (containerd, kubelet, kube_proxy, kube_router, coredns)),
-        local_path_provisioner(made, programs, helper_image),
-    ]
-
-
-def containerd(made: Layout, programs: Mapping[str, Path]) -> Component:
-    """The container runtime."""
-    arguments = ("--config", str(made.etc / "containerd.toml"))
-    return Component("containerd", (str(programs["containerd"]), *arguments), f"unix:{SOCKET}")
-
-
-def kubelet(made: Layout, programs: Mapping[str, Path]) -> Component:
-    """The node agent; its addresses are given, because the node's name resolves nowhere."""
-    arguments = (
-        f"--config={made.etc / 'kubelet.yaml'}",
-        f"--kubeconfig={made.kubeconfig_of('kubelet')}",
-        f"--root-dir={made.root / 'kubelet'}",
-        f"--hostname-override={settings.NODE_NAME}",
-        f"--node-ip={settings.NODE_IP}",
-    )
-    return Component("kubelet", (str(programs["kubelet"]), *arguments), _local(made, "kubelet-health", "healthz"))
-
-
-def kube_proxy(made: Layout, programs: Mapping[str, Path]) -> Component:
-    """Services by iptables; leaves the host's connection tracking limits and loopback routing alone."""
-    arguments = (
-        f"--kubeconfig={made.kubeconfig_of('kube-proxy')}",
-        f"--hostname-override={settings.NODE_NAME}",
-        "--proxy-mode=iptables",
-        f"--cluster-cidr={settings.POD_CIDR}",
-        "--conntrack-max-per-core=0",
-        "--conntrack-tcp-timeout-established=0",
-        "--conntrack-tcp-timeout-close-wait=0",
-        "--iptables-localhost-nodeports=false",
-        f"--healthz-bind-address={settings.LOOPBACK}:{made.ports['kube-proxy']}",
-        f"--metrics-bind-address={settings.LOOPBACK}:{made.ports['kube-proxy-metrics']}",
-    )
-    return Component("kube-proxy", (str(programs["kube-proxy"]), *arguments), _local(made, "kube-proxy", "healthz"))
-
-
-def kube_router(made: Layout, programs: Mapping[str, Path]) -> Component:
-    """Enforces NetworkPolicy and does nothing else."""
-    arguments = (
-        f"--kubeconfig={made.kubeconfig}",
-        f"--hostname-override={settings.NODE_NAME}",
-        "--run-firewall=true",
-        "--run-router=false",
-        "--run-service-proxy=false",
-        f"--service-cluster-ip-range={settings.SERVICE_CIDR}",
-        f"--health-port={made.ports['kube-router']}",
-    )
-    return Component("kube-router", (str(programs["kube-router"]), *arguments), _local(made, "kube-router", "healthz"))
-
-
-def coredns(made: Layout, programs: Mapping[str, Path]) -> Component:
-    """Cluster DNS on the bridge; a Service without selector points to it."""
-    arguments = ("-conf", str(made.etc / "Corefile"))
-    return Component("coredns", (str(programs["coredns"]), *arguments), _local(made, "coredns", "ready"))
-
-
-def local_path_provisioner(made: Layout, programs: Mapping[str, Path], helper_image: str) -> Component:
-    """Makes a folder for each claim, by a pod of the base image."""
-    arguments = (
-        "start",
-        f"--kubeconfig={made.kubeconfig}",
-        "--namespace=local-path-storage",
-        f"--config={made.etc / 'local-path.json'}",
-        f"--helper-image={helper_image}",
-    )
-    name = "local-path-provisioner"
-    return Component(name, (str(programs[name]), *arguments))
-
-
-def _local(made: Layout, user: str, path: str) -> str:
-    return f"http://{settings.LOOPBACK}:{made.ports[user]}/{path}"

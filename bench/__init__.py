@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios from one run and asserts nothing about time."""

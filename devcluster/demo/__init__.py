@@ -1,0 +1,1 @@
+"""The demonstration: two tenants, four sessions, a scripted model, on a real Kubernetes."""

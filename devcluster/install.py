@@ -1,0 +1,83 @@
+"""Installs the chart with helm, as a user would, with images that are already in the cluster."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from devcluster import binaries, progress
+from devcluster.errors import DevclusterError
+from devcluster.images import REPOSITORY
+
+RELEASE = "agentsession"
+NAMESPACE = "agentsession-system"
+CHART = REPOSITORY / "charts" / "agentsession"
+
+SMALL: dict[str, object] = {
+    "runner": {
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "256Mi", "ephemeral-storage": "100Mi"},
+            "limits": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "2Gi"},
+        }
+    },
+    "operator": {"resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}},
+    "egress": {"resources": {"requests": {"cpu": "20m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}},
+}
+"""Values for a machine with two cores: many runners share it, none is promised one."""
+
+
+def image_values(operator: str, runner: str) -> dict[str, object]:
+    """Chart values that name two images by reference, ``repository:tag``."""
+    return {"image": _image(operator), "runner": {"image": _image(runner)}}
+
+
+def merge(*layers: Mapping[str, object]) -> dict[str, object]:
+    """Values merged as helm merges files: later layers win, maps are merged."""
+    merged: dict[str, object] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def install(kubeconfig: Path, values: Mapping[str, object]) -> None:
+    """Installs or upgrades the release and waits until its pods are ready.
+
+    Raises:
+        DevclusterError: helm failed; the message is helm's.
+    """
+    with progress.step("chart: installing"):
+        arguments = ["upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--values", "-"]
+        helm(kubeconfig, *arguments, "--wait", "--timeout", "2m", stdin=json.dumps(values))
+
+
+def uninstall(kubeconfig: Path) -> None:
+    """Removes the release, if it is there; CRDs and their objects stay."""
+    helm(kubeconfig, "uninstall", RELEASE, "--ignore-not-found", "--wait")
+
+
+def helm(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
+    """Runs helm in the release's namespace. Raises DevclusterError."""
+    program = binaries.resolve(["helm"])["helm"]
+    return run([str(program), "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE, *arguments], stdin)
+
+
+def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
+    """Runs kubectl. Raises DevclusterError."""
+    program = binaries.resolve(["kubectl"])["kubectl"]
+    return run([str(program), "--kubeconfig", str(kubeconfig), *arguments], stdin)
+
+
+def run(command: list[str], stdin: str | None = None) -> str:
+    """The output of a program. Raises DevclusterError with what it said."""
+    result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if result.returncode:
+        name = Path(command[0]).name
+        raise DevclusterError(f"{name} failed: {result.stderr.strip() or result.stdout.strip()}")
+    return result.stdout
+
+
+def _image(reference: str) -> dict[str, str]:
+    repository, _, tag = reference.rpartition(":")
+    return {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}

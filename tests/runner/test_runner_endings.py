@@ -1,0 +1,68 @@
+"""How a runner process ends: drained, told to stop, without its CLI, or never started."""
+
+import os
+import signal
+import uuid
+
+import pytest
+
+from agentsession_runner.layout import Layout
+from devcluster.scripted.server import Scripted
+from tests.runner.harness import Egress, asked, bodies, options, serving
+
+pytestmark = pytest.mark.unit
+
+
+async def test_a_killed_cli_fails_the_turn_and_is_never_asked_again(
+    egress: Egress, model: Scripted, layout: Layout
+) -> None:
+    async with serving(egress, layout, options()) as runner:
+        running = await runner.prompt("[[hang]]")
+        queued = await runner.prompt("[[say: Never asked.]]")
+        await asked(model)
+        os.kill(runner.cli_pid(), signal.SIGKILL)
+        state = await runner.until(lambda s: s.phase == "Failed")
+        assert "exit code -9" in state.message
+        assert [(turn.uuid, turn.phase) for turn in state.turns] == [(running, "Failed"), (queued, "Failed")]
+        assert all("exit code -9" in turn.reason for turn in state.turns)
+        status, refusal = await runner.post("prompt", {"uuid": str(uuid.uuid4()), "text": "more"})
+        assert (status, refusal) == (409, {"error": "this runner takes no more prompts: it is Failed"})
+        assert await runner.drain() == 0
+    assert len(bodies(model)) == 1
+
+
+async def test_sigterm_in_a_turn_drains(egress: Egress, model: Scripted, layout: Layout) -> None:
+    async with serving(egress, layout, options()) as runner:
+        session_id = (await runner.until(lambda s: s.phase == "Ready")).session_id
+        await runner.prompt("[[stream: events=100000 interval=0.05]]")
+        await asked(model)
+        cli = runner.cli_pid()
+        runner.process.send_signal(signal.SIGTERM)
+        assert await runner.exit_code() == 0
+        with pytest.raises(ProcessLookupError):  # the CLI did not outlive the runner
+            os.kill(cli, 0)
+    (transcript,) = layout.claude.glob(f"projects/*/{session_id}.jsonl")
+    assert "[Request interrupted by user]" in transcript.read_text(), "the turn did not end well"
+
+
+async def test_sigterm_before_the_agent_is_there(egress: Egress, layout: Layout) -> None:
+    async with serving(egress, layout, options()) as runner:
+        assert (await runner.state()).phase == "Starting", "the server waited for the agent"
+        runner.process.send_signal(signal.SIGTERM)
+        assert await runner.exit_code() == 0
+    assert "Traceback" not in "".join(runner.log)
+
+
+async def test_no_agent_without_a_config_volume(egress: Egress, layout: Layout) -> None:
+    layout.claude.rmdir()
+    async with serving(egress, layout, options()) as runner:
+        state = await runner.until(lambda s: s.phase == "Failed")
+        assert str(layout.claude) in state.message
+        assert await runner.drain() == 0
+
+
+async def test_bad_options_say_why(egress: Egress, layout: Layout) -> None:
+    async with serving(egress, layout, options(output_schema={"type": "no-such-type"})) as runner:
+        state = await runner.until(lambda s: s.phase != "Starting")
+        assert state.phase == "Failed"
+        assert state.message.startswith("the agent process ended: exit code 1; it said: Error: --json-schema")
