@@ -6,11 +6,16 @@ a process of its own. Direct and through the plane take turns, stream by stream,
 
 import argparse
 import asyncio
+import contextlib
 import multiprocessing
+import os
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
+from unittest import mock
 
 import aiohttp
 
@@ -25,48 +30,48 @@ BARS = {"first event": 5.0, "each event": 0.5}
 """Milliseconds that the plane may add at the median."""
 
 
-def serve_plane(upstream: str, pipe: Connection) -> None:
-    """The plane's process: sends its URL, ends when the other end of `pipe` does."""
+def serve_plane(pipe: Connection) -> None:
+    """The plane's process: gets the model's URL, sends its own, ends when the other end of `pipe` does."""
 
     async def serve() -> None:
-        async with listening(upstream) as plane:
+        async with listening(pipe.recv()) as plane:
             pipe.send(plane.url)
             await asyncio.to_thread(pipe.poll, None)
 
-    sys.stdout = None  # type: ignore[assignment] # the audit is not what is measured; see --audit
-    asyncio.run(serve())
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):  # its audit
+        asyncio.run(serve())
 
 
-class Departures:
-    """When the scripted model wrote each event of its current stream, in seconds of the performance counter."""
+@contextlib.contextmanager
+def departures() -> Iterator[list[float]]:
+    """When the scripted model wrote each event, in seconds of the performance counter."""
+    times: list[float] = []
+    encode = wire.Event.encode
 
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        encode = wire.Event.encode
+    def stamped(event: wire.Event) -> bytes:
+        times.append(time.perf_counter())
+        return encode(event)
 
-        def stamped(event: wire.Event) -> bytes:
-            self.times.append(time.perf_counter())
-            return encode(event)
-
-        wire.Event.encode = stamped  # type: ignore[method-assign]
+    with mock.patch.object(wire.Event, "encode", stamped):
+        yield times
 
 
 async def one_stream(
-    session: aiohttp.ClientSession, departures: Departures, body: dict[str, object]
+    session: aiohttp.ClientSession, sent: list[float], body: dict[str, object]
 ) -> tuple[float, list[float]]:
     """One answer: milliseconds from the request to its first event, and from each event's departure to its arrival."""
-    departures.times.clear()
+    sent.clear()
     parser = SseParser()
     arrivals: list[float] = []
     started = time.perf_counter()
     async with session.post("/v1/messages", json=body, raise_for_status=True) as answer:
         async for chunk in answer.content.iter_any():
             arrivals += [time.perf_counter()] * len(parser.feed(chunk))
-    lags = [1000 * (arrived - sent) for sent, arrived in zip(departures.times, arrivals, strict=True)]
+    lags = [1000 * (arrived - left) for left, arrived in zip(sent, arrivals, strict=True)]
     return 1000 * (arrivals[0] - started), lags
 
 
-async def measure(plane_url: str, model_url: str, departures: Departures, args: argparse.Namespace) -> None:
+async def measure(plane_url: str, model_url: str, sent: list[float], args: argparse.Namespace) -> None:
     """Take turns, then print."""
     body = prompt(f"[[stream: events={args.events} interval={args.interval}]]", stream=True)
     body["system"] = "x" * args.request_bytes
@@ -78,7 +83,7 @@ async def measure(plane_url: str, model_url: str, departures: Departures, args: 
     ):
         for number in range(args.streams + 1):
             for name, session in (("direct", direct), ("plane", through)):
-                until_first, lags = await one_stream(session, departures, body)
+                until_first, lags = await one_stream(session, sent, body)
                 if number:  # the first opens connections
                     first[name].append(until_first)
                     each[name] += lags[1:]
@@ -92,22 +97,12 @@ async def measure(plane_url: str, model_url: str, departures: Departures, args: 
         print(f"{name:<14}{before:>9.3f}{after:>9.3f}{added:>+9.3f}{after / before:>8.2f}{BARS[name]:>+7.1f}{verdict}")
 
 
-async def run(args: argparse.Namespace) -> None:
-    """Start the model here and the plane beside it."""
-    departures = Departures()
+async def run(args: argparse.Namespace, plane: Connection) -> None:
+    """Start the model here; `plane` leads to the plane's process."""
     async with running(keys=frozenset({build.KEY})) as model:
-        ours, theirs = multiprocessing.Pipe()
-        # Forked, so that it shares the keys that sign identities and grants.
-        child = multiprocessing.get_context("fork").Process(target=serve_plane, args=(model.url, theirs), daemon=True)
-        child.start()
-        theirs.close()
-        try:
-            plane_url = await asyncio.to_thread(ours.recv)
-            await measure(plane_url, model.url, departures, args)
-        finally:
-            ours.close()
-            child.terminate()
-            child.join()
+        plane.send(model.url)
+        with departures() as sent:
+            await measure(await asyncio.to_thread(plane.recv), model.url, sent, args)
 
 
 def main() -> None:
@@ -120,10 +115,17 @@ def main() -> None:
         "--request-bytes", type=int, default=48_000, help="size of a request; the CLI's first has 48 kB (default)"
     )
     args = parser.parse_args()
+    ours, theirs = multiprocessing.Pipe()
+    # Forked, so that both processes have the same keys for identities and grants.
+    child = multiprocessing.get_context("fork").Process(target=serve_plane, args=(theirs,), daemon=True)
+    child.start()
     try:
-        asyncio.run(run(args))
+        asyncio.run(run(args, ours))
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        child.terminate()
+        child.join()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from claude_agent_sdk import (
 from .session import AgentDiedError, Answer, Step
 from .text import one_line
 
-MAX_STDERR_LINES = 20
+MAX_STDERR_LINES = 3
 MAX_STDERR_LINE = 300
 
 
@@ -38,8 +38,9 @@ class SdkAgent:
         self._stderr.append(one_line(line, MAX_STDERR_LINE))
 
     def _died(self, error: Exception | str) -> AgentDiedError:
+        # A bare ProcessError only says that stderr has the reason; its subclass ResultError says it itself.
         what = f"exit code {error.exit_code}" if type(error) is ProcessError else error
-        said = f"; it said: {self._stderr[-1]}" if self._stderr else ""
+        said = f"; it said: {' / '.join(self._stderr)}" if self._stderr else ""
         return AgentDiedError(f"the agent process ended: {what}{said}")
 
     async def connect(self) -> None:

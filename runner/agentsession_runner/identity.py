@@ -81,9 +81,10 @@ async def obtain(http: aiohttp.ClientSession, egress_url: str, credential: str, 
         await asyncio.sleep(RETRY_EXCHANGE)
 
 
-async def keep_renewed(http: aiohttp.ClientSession, egress_url: str, path: Path, every: float = RENEW_EVERY) -> None:
-    """Renew the identity in `path` for ever, every `every` seconds."""
-    token = read_token(path)
+async def keep_renewed(
+    http: aiohttp.ClientSession, egress_url: str, path: Path, token: str, every: float = RENEW_EVERY
+) -> None:
+    """Renew the identity `token` for ever, every `every` seconds, and leave each new one in `path`."""
     wait = every
     while True:
         await asyncio.sleep(wait)
@@ -97,8 +98,11 @@ async def keep_renewed(http: aiohttp.ClientSession, egress_url: str, path: Path,
 
 
 def read_token(path: Path) -> str:
-    """The token that `write_token` left."""
-    return path.read_text()
+    """The token that the init container left. Raises UnfitError."""
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise UnfitError(EXIT_NO_IDENTITY, f"{path}: {error.strerror}; the init container leaves it there") from error
 
 
 def write_token(path: Path, token: str) -> None:

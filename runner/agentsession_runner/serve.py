@@ -15,7 +15,7 @@ from aiohttp import web
 
 from .auth import CallVerifier, KeySource
 from .folders import forget_cli_state, probe
-from .identity import keep_renewed
+from .identity import keep_renewed, read_token
 from .journal import Journal
 from .layout import Layout
 from .server import Server
@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, layout: Layout, host: str | None, port: int) -> None:
-    """Serve one session until it is drained. `port` 0 takes a free one; the log says which."""
+    """Serve one session until it is drained. `port` 0 takes a free one; the log says which. Raises UnfitError."""
+    identity = read_token(layout.identity_token)
     session = Session(Journal(), check_disk=lambda: probe(layout.claude))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, session.request_end)
@@ -43,7 +44,7 @@ async def serve(settings: Settings, layout: Layout, host: str | None, port: int)
         try:
             async with asyncio.TaskGroup() as tasks:
                 conversation = tasks.create_task(_converse(session, settings, layout))
-                renewal = tasks.create_task(keep_renewed(http, settings.egress_url, layout.identity_token))
+                renewal = tasks.create_task(keep_renewed(http, settings.egress_url, layout.identity_token, identity))
                 await session.end_requested.wait()
                 log.info("draining")
                 await session.drain()

@@ -3,12 +3,13 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import aiohttp
 import pytest
 
-from agentsession.egress.refusal import Refusal
+from agentsession.egress.directory import Directory
 from agentsession.keys.call import usage_call
 from devcluster.scripted.server import Scripted
 
@@ -195,18 +196,53 @@ async def test_a_replica_that_is_behind_lets_nobody_in(
     assert len(model.records.records()) == 1
 
 
-async def test_an_open_stream_ends_with_its_session(plane: Plane, agent: aiohttp.ClientSession) -> None:
+def finish(world: Directory) -> None:
+    world.sessions.store.observe("MODIFIED", build.session(status=build.finished()))
+
+
+ENDS: dict[str, tuple[Callable[[Directory], object], str]] = {
+    "session finished": (finish, "AgentSession team/a has ended"),
+    "session deleted": (
+        lambda world: world.sessions.store.observe("DELETED", build.session()),
+        "does not exist any more",
+    ),
+    "pod deleted": (lambda world: world.pods.store.observe("DELETED", build.pod()), "does not exist"),
+    "tenant deleted": (
+        lambda world: world.tenants.store.observe("DELETED", build.tenant()),
+        "AgentTenant team/default",
+    ),
+}
+
+
+@pytest.mark.parametrize(("end", "says"), ENDS.values(), ids=ENDS.keys())
+async def test_an_open_stream_ends_with_what_it_rests_on(
+    plane: Plane, agent: aiohttp.ClientSession, end: Callable[[Directory], object], says: str
+) -> None:
     async with agent.post("/v1/messages", json=prompt("[[hang: after=4]]", stream=True)) as answer:
         seen = b""
         while seen.count(b"\n\n") < 4:
             seen += await answer.content.readany()
         assert len(plane.calls) == 1
-        plane.set_session(build.session(status=build.finished()))
+        end(plane.directory)
+        plane.calls.wake()
         async with asyncio.timeout(2):
-            rest = await answer.content.read()
-    assert rest == Refusal(403, "permission_error", "AgentSession team/a has ended").event()
+            rest = (await answer.content.read()).decode()
+    assert rest.startswith("event: error\ndata: ")
+    assert rest.endswith("\n\n")
+    assert says in json.loads(rest.partition("data: ")[2])["error"]["message"]
     assert len(plane.calls) == 0
     assert plane.usage().meter.estimated
+
+
+async def test_a_client_that_does_not_read_cannot_hold_its_stream_open(
+    plane: Plane, agent: aiohttp.ClientSession, model: Scripted
+) -> None:
+    async with agent.post("/v1/messages", json=prompt("[[stream: events=200000]]", stream=True)):
+        await until(lambda: model.records.records()[0].events > 10_000)
+        finish(plane.directory)
+        plane.calls.wake()
+        async with asyncio.timeout(2):
+            await until(lambda: not plane.calls)
 
 
 async def test_an_answer_that_has_not_begun_ends_with_its_session(

@@ -274,7 +274,8 @@ async def test_the_audit_has_counts_and_no_text(
     async with agent.post("/v1/messages?q=swordfish", json=prompt("hello")) as answer:
         assert answer.status == 400
     printed = capsys.readouterr().out
-    called, refused = (json.loads(line) for line in printed.splitlines())
+    read, called, refused = (json.loads(line) for line in printed.splitlines())
+    assert (read["audit"], read["secret"], read["state"]) == ("credential", "key", "Ready")
     assert (called["audit"], called["session"], called["input_tokens"], called["output_tokens"]) == (
         "model_call",
         "a",

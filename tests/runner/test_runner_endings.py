@@ -2,13 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
 from agentsession_runner.layout import Layout
+from agentsession_runner.protocol import EXIT_NO_IDENTITY
 from devcluster.scripted.server import Scripted
-from tests.runner.harness import Egress, asked, bodies, options, serving
+from tests.runner.harness import Egress, asked, bodies, environment, options, prepared, serving
 
 pytestmark = pytest.mark.unit
 
@@ -43,6 +47,17 @@ async def test_sigterm_in_a_turn_drains(egress: Egress, model: Scripted, layout:
             os.kill(cli, 0)
     (transcript,) = layout.claude.glob(f"projects/*/{session_id}.jsonl")
     assert "[Request interrupted by user]" in transcript.read_text(), "the turn did not end well"
+
+
+def test_no_agent_without_an_identity(tmp_path: Path) -> None:
+    layout = prepared(tmp_path)
+    layout.identity_token.unlink()
+    ended = subprocess.run(
+        [sys.executable, "-m", "agentsession_runner", "--root", str(tmp_path), "serve", "--port", "0"],
+        env=environment("http://127.0.0.1:1", options()), check=False, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert ended.returncode == EXIT_NO_IDENTITY
+    assert str(layout.identity_token) in layout.termination_log.read_text()
 
 
 async def test_sigterm_before_the_agent_is_there(egress: Egress, layout: Layout) -> None:

@@ -15,10 +15,9 @@ pytestmark = pytest.mark.unit
 
 async def test_renews_with_the_newest_token_and_after_failures(egress: Egress, tmp_path: Path) -> None:
     path = tmp_path / "token"
-    write_token(path, "first")
     egress.refusals = [web.Response(status=503, text="busy"), web.Response(status=200, text="nonsense")]
     async with aiohttp.ClientSession() as http:
-        renewal = asyncio.create_task(keep_renewed(http, egress.url, path, every=0.001))
+        renewal = asyncio.create_task(keep_renewed(http, egress.url, path, "first", every=0.001))
         async with asyncio.timeout(5):
             while len(egress.identities) < 5:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)

@@ -11,6 +11,7 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ProcessError
 from agentsession_runner.layout import Layout
 from agentsession_runner.options import sdk_options
 from agentsession_runner.protocol import AgentOptions
+from tests.runner.harness import Egress, options, serving
 
 pytestmark = pytest.mark.unit
 
@@ -92,32 +93,32 @@ def built(agent: AgentOptions) -> ClaudeAgentOptions:
 
 @pytest.mark.parametrize("agent", [LEAST, MOST], ids=["least", "most"])
 def test_no_choice_of_the_user_turns_a_switch_off(agent: AgentOptions) -> None:
-    options = built(agent)
-    assert options.setting_sources == []
-    assert options.strict_mcp_config
-    assert options.verbatim_prompts
-    assert options.cwd == Path("/workspace/work")
-    assert options.env == GOLDEN_ENVIRONMENT
-    assert set(NEVER.split(",")) <= set(options.disallowed_tools)
-    assert options.max_buffer_size == 64 << 20
-    assert json.loads(str(options.settings)) == {"apiKeyHelper": "cat /tmp/identity/token"}
-    assert options.session_id == SESSION_ID
-    assert not options.extra_args
-    assert not options.plugins
-    assert options.hooks is None
-    assert options.max_turns is None, "limits are the egress plane's: a flag would be part of a warm runner's shape"
+    chosen = built(agent)
+    assert chosen.setting_sources == []
+    assert chosen.strict_mcp_config
+    assert chosen.verbatim_prompts
+    assert chosen.cwd == Path("/workspace/work")
+    assert chosen.env == GOLDEN_ENVIRONMENT
+    assert set(NEVER.split(",")) <= set(chosen.disallowed_tools)
+    assert chosen.max_buffer_size == 64 << 20
+    assert json.loads(str(chosen.settings)) == {"apiKeyHelper": "cat /tmp/identity/token"}
+    assert chosen.session_id == SESSION_ID
+    assert not chosen.extra_args
+    assert not chosen.plugins
+    assert chosen.hooks is None
+    assert chosen.max_turns is None, "limits are the egress plane's: a flag would be part of a warm runner's shape"
 
 
 def test_what_the_user_chose() -> None:
-    options = built(MOST)
-    assert (options.model, options.effort, options.permission_mode) == ("claude-opus-5", "low", "acceptEdits")
-    assert options.system_prompt == "--dangerously-skip-permissions"
-    assert (options.tools, options.allowed_tools) == (["Agent", "Read"], ["Bash(ls:*)"])
-    assert options.disallowed_tools[-1] == "Read(/etc/**)"
-    assert options.mcp_servers == {"files": {"type": "stdio", "command": "/opt/files", "args": ["--root", "."]}}
-    assert options.output_format == {"type": "json_schema", "schema": {"type": "object"}}
-    assert options.agents is not None
-    critic = options.agents["critic"]
+    chosen = built(MOST)
+    assert (chosen.model, chosen.effort, chosen.permission_mode) == ("claude-opus-5", "low", "acceptEdits")
+    assert chosen.system_prompt == "--dangerously-skip-permissions"
+    assert (chosen.tools, chosen.allowed_tools) == (["Agent", "Read"], ["Bash(ls:*)"])
+    assert chosen.disallowed_tools[-1] == "Read(/etc/**)"
+    assert chosen.mcp_servers == {"files": {"type": "stdio", "command": "/opt/files", "args": ["--root", "."]}}
+    assert chosen.output_format == {"type": "json_schema", "schema": {"type": "object"}}
+    assert chosen.agents is not None
+    critic = chosen.agents["critic"]
     assert (critic.description, critic.prompt, critic.tools, critic.maxTurns) == ("Reviews.", "Review.", ["Read"], 3)
 
 
@@ -137,3 +138,10 @@ async def test_flags_and_environment_of_the_process(tmp_path: Path, monkeypatch:
 async def test_no_text_of_the_user_is_taken_for_a_flag(tmp_path: Path) -> None:
     argv, _ = await started(built(MOST), tmp_path)
     assert argv[argv.index("--dangerously-skip-permissions") - 1] == "--system-prompt"
+
+
+async def test_a_schema_makes_the_answer_json(egress: Egress, layout: Layout) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    async with serving(egress, layout, options(output_schema=schema)) as runner:
+        turn = await runner.ask('[[tool: StructuredOutput {"n": 7}]]')
+    assert json.loads(turn.text) == {"n": 7}

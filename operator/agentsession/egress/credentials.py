@@ -7,7 +7,6 @@ host. So nobody can have a Secret sent to themselves that they could not read. R
 import asyncio
 import base64
 import binascii
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from agentsession.kube.objects import Key, KubeObject
 from agentsession.resources.grants import grant_commands
 from agentsession.resources.names import HOSTS_ANNOTATION
 
+from .audit import audit
 from .directory import View
 from .ledger import Ledger
 from .refusal import Refusal, unavailable
@@ -28,8 +28,6 @@ READY_SECONDS = 30.0
 UNREADY_SECONDS = 2.0
 """Age at which a Secret is read again: a usable one, and one that somebody may be putting right."""
 READS_AT_ONCE = 8
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,10 @@ class Credentials:
         if credential.found.state == "Unknown" and before and before.generation == tenant.metadata.generation:
             credential = before.credential  # an API server that is away for a moment withdraws nothing
         elif before is None or before.credential.found != credential.found:
-            log.info("credential of %s: %s", "/".join(tenant.key), credential.found.state)
+            name = tenant.spec.provider.credential_secret_ref.name
+            audit(
+                "credential", namespace=tenant.key[0], tenant=tenant.key[1], secret=name, state=credential.found.state
+            )
         pause = READY_SECONDS if credential.key else UNREADY_SECONDS
         due = asyncio.get_running_loop().time() + pause
         self._readings[tenant.metadata.uid] = _Reading(credential, tenant.metadata.generation, due)

@@ -29,6 +29,7 @@ from .gate import Gate, bearer, peer_of
 from .refusal import Refusal, unavailable
 
 ROUTE = "/v1/identity"
+MAX_BODY_BYTES = 1024
 REVIEWS_AT_ONCE = 16
 PAUSE_SECONDS = 1.0
 """After a failed exchange, how long its address must wait: a runner may not load the API server with reviews."""
@@ -132,7 +133,8 @@ class IdentityRoute:
 
     async def _exchange(self, request: web.Request, peer: str) -> tuple[Identity, IdentityResponse] | Refusal:
         try:
-            IdentityRequest.model_validate_json(await request.read() or b"{}")
+            body = await request.clone(client_max_size=MAX_BODY_BYTES).read()
+            IdentityRequest.model_validate_json(body or b"{}")
         except (ValidationError, web.HTTPRequestEntityTooLarge):
             return Refusal(400, "invalid_request_error", 'the body must be {"slot": 0}')
         keyring = self.gate.keyring()

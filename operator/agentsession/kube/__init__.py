@@ -1,1 +1,1 @@
-"""The only place that talks to the API server: client, watch, cache, work queue, expectations, lease, Events."""
+"""The only place that talks to the API server: client, watch, cache, work queue, lease, Events."""

@@ -1,0 +1,182 @@
+"""What tests on the node say and see: teams, sessions, pods, and what the scripted model was sent."""
+
+import asyncio
+import json
+import subprocess
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from agentsession.api.base import condition
+from agentsession.api.session import AgentSession
+from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import NotFoundError
+from agentsession.kube.objects import KubeObject
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS, SECRETS, Resource
+from agentsession.resources.names import RUNNER_CONTAINER, runner_pod_name
+from devcluster import binaries
+from devcluster.demo import scene
+from devcluster.install import NAMESPACE as SYSTEM
+
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "Role", "roles")
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
+SECONDS = 60.0
+"""Patience of every wait; what takes longer is a failure."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Where the installation is, and the references of its images by name."""
+
+    kubeconfig: Path
+    images: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The scripted model's records."""
+
+    http: aiohttp.ClientSession
+    url: str
+
+    async def requests(self, key: str | None = None) -> list[dict[str, Any]]:
+        """What it was sent, with that API key if one is named."""
+        async with self.http.get(f"{self.url}/_requests") as response:
+            sent: list[dict[str, Any]] = json.loads(await response.read())
+        return [item for item in sent if key is None or item["key"] == key]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command in a container printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class World:
+    """The installation, and what the test made in it."""
+
+    installed: Installed
+    api: ApiClient
+    model: Model
+    teams: list["Team"] = field(default_factory=list)
+
+    async def team(self, *, grant: bool = True, secret: bool = True, tenant: bool = True, **spec: Any) -> "Team":
+        """A new namespace, "restricted", with a Secret of its own key, its grant and a tenant; each can be left out."""
+        namespace = f"t-{uuid.uuid4().hex[:10]}"
+        made = Team(self, namespace, key=f"sk-test-{uuid.uuid4().hex}")
+        self.teams.append(made)
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        await self.api.create(NAMESPACES, _object("v1", "Namespace", {"name": namespace, "labels": labels}))
+        if secret:
+            await made.give_secret()
+        if grant:
+            await made.give_grant()
+        if tenant:
+            await made.give_tenant(**spec)
+        return made
+
+    def execute(self, namespace: str, pod: str, *command: str, container: str = RUNNER_CONTAINER) -> Finished:
+        """Run a command in a container, as its own user: exactly what a process in it could do."""
+        kubectl = binaries.resolve(["kubectl"])["kubectl"]
+        line = [str(kubectl), "--kubeconfig", str(self.installed.kubeconfig), "exec", "-n", namespace, pod]
+        done = subprocess.run([*line, "-c", container, "--", *command], capture_output=True, text=True, check=False)
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Team:
+    """A tenant's namespace. `key` is the API key in its Secret: no other team's is equal."""
+
+    world: World
+    namespace: str
+    key: str
+
+    async def give_secret(self) -> None:
+        """The key, for the scripted model's host."""
+        annotations = {scene.HOSTS: scene.SCRIPTED_HOST}
+        metadata = {"name": scene.SECRET, "namespace": self.namespace, "annotations": annotations}
+        await self.world.api.create(SECRETS, {**_object("v1", "Secret", metadata), "stringData": {"api-key": self.key}})
+
+    async def give_grant(self) -> None:
+        """Let the egress plane read the Secret."""
+        metadata = {"name": "egress", "namespace": self.namespace}
+        group = "rbac.authorization.k8s.io"
+        rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [scene.SECRET], "verbs": ["get"]}
+        await self.world.api.create(ROLES, {**_object(f"{group}/v1", "Role", metadata), "rules": [rule]})
+        subject = {"kind": "ServiceAccount", "name": "agentsession-egress", "namespace": SYSTEM}
+        role = {"apiGroup": group, "kind": "Role", "name": "egress"}
+        binding = {**_object(f"{group}/v1", "RoleBinding", metadata), "roleRef": role, "subjects": [subject]}
+        await self.world.api.create(ROLE_BINDINGS, binding)
+
+    async def give_tenant(
+        self, *, name: str = "default", models: tuple[str, ...] = (scene.MODEL,), **spec: Any
+    ) -> None:
+        """An AgentTenant that uses the Secret."""
+        provider = {
+            "baseURL": scene.SCRIPTED_API,
+            "models": list(models),
+            "credentialSecretRef": {"name": scene.SECRET, "key": "api-key"},
+        }
+        body = _object("agentsession.io/v1alpha1", "AgentTenant", {"name": name, "namespace": self.namespace})
+        await self.world.api.create(AGENTTENANTS, {**body, "spec": {"provider": provider, **spec}})
+
+    async def start(self, name: str, prompt: str, **spec: Any) -> AgentSession:
+        """Create a session; `spec` in the wire form, `agent` merged over the model and all rights in its box."""
+        agent = {"model": scene.MODEL, "allowedTools": ["Bash", "Read", "Write"], **spec.pop("agent", {})}
+        body = _object("agentsession.io/v1alpha1", "AgentSession", {"name": name, "namespace": self.namespace})
+        made = await self.world.api.create(AGENTSESSIONS, {**body, "spec": {"prompt": prompt, "agent": agent, **spec}})
+        return AgentSession.model_validate(made)
+
+    async def session(self, name: str) -> AgentSession:
+        """The session as it is now."""
+        return AgentSession.model_validate(await self.world.api.get(AGENTSESSIONS, (self.namespace, name)))
+
+    async def until(self, name: str, holds: Callable[[AgentSession], bool], seconds: float = SECONDS) -> AgentSession:
+        """Wait for something to hold of a session; else fail with what it says."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not holds(now := await self.session(name)):
+                    await asyncio.sleep(0.1)
+                return now
+        except TimeoutError:
+            now = await self.session(name)
+            raise AssertionError(f"{self.namespace}/{name} after {seconds} s: {now.status!r}") from None
+
+    async def finished(self, name: str, seconds: float = SECONDS) -> AgentSession:
+        """Wait for its end."""
+        return await self.until(name, lambda now: now.status.phase in ("Succeeded", "Failed"), seconds)
+
+    async def idle(self, name: str, turns: int = 1) -> AgentSession:
+        """Wait until a conversation has so many answers and waits."""
+        return await self.until(name, lambda now: now.status.phase == "Idle" and now.status.turns_completed >= turns)
+
+    async def pod(self, session: AgentSession) -> KubeObject | None:
+        """The session's pod, if there is one."""
+        name = runner_pod_name(session.metadata.name, session.metadata.uid)
+        try:
+            return await self.world.api.get(PODS, (self.namespace, name))
+        except NotFoundError:
+            return None
+
+    def execute(self, session: AgentSession, *command: str) -> Finished:
+        """Run a command in the session's runner, as the agent would."""
+        pod = runner_pod_name(session.metadata.name, session.metadata.uid)
+        return self.world.execute(self.namespace, pod, *command)
+
+
+def reason(session: AgentSession, type_: str = "Ready") -> str | None:
+    """The reason of a condition."""
+    found = condition(session.status.conditions, type_)
+    return found.reason if found is not None else None
+
+
+def _object(api_version: str, kind: str, metadata: Mapping[str, object]) -> dict[str, Any]:
+    return {"apiVersion": api_version, "kind": kind, "metadata": dict(metadata)}
