@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from .base import SpecModel, rule
 from .tenant import ModelId, ShortName
 
-Tool = Literal["Agent", "Bash", "Edit", "Glob", "Grep", "NotebookEdit", "Read", "TodoWrite", "Write"]
+Tool = Literal["Agent", "Bash", "Edit", "Glob", "Grep", "NotebookEdit", "Read", "Write"]
 """Built-in tools that make sense in a runner. Cron, wake-up, peer-message and web tools are not among them:
 they would start turns that nobody asked for, reach another session, or the network."""
 

@@ -118,8 +118,13 @@ def _environment(session: AgentSession, install: Installation, surroundings: Sur
         {"name": protocol.ENV_HOST_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
         {"name": protocol.ENV_EGRESS_URL, "value": f"http://{EGRESS_HOST}:{install.egress.port}"},
         {"name": protocol.ENV_FORBIDDEN, "value": f"{surroundings.api_server},{canary}"},
-        {"name": protocol.ENV_OPTIONS, "value": options_json(session.spec.agent)},
+        {"name": protocol.ENV_OPTIONS, "value": _literal(options_json(session.spec.agent))},
     ]
+
+
+def _literal(text: str) -> str:
+    """The value of a variable that Kubernetes must not expand: it reads $(NAME) as a variable and $$ as a dollar."""
+    return text.replace("$", "$$")
 
 
 def workspace_sub_path(pod_uid: str) -> str:

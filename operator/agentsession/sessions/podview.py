@@ -165,6 +165,7 @@ def _containment(ended: _Terminated) -> Trouble:
         protocol.EXIT_NOT_CONTAINED: "NotContained",
         protocol.EXIT_NO_IDENTITY: "NoIdentity",
         protocol.EXIT_BAD_VOLUME: "BadVolume",
+        protocol.EXIT_BAD_ENVIRONMENT: "RunnerMisconfigured",
     }
     reason = reasons.get(ended.exit_code, "ContainmentCheckFailed")
     return Trouble(reason, _line(ended.message) or f"the containment check ended with exit code {ended.exit_code}")

@@ -1,0 +1,53 @@
+# `make demo` and `make test` do everything themselves. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLUSTER ?= dev
+IMAGES ?=
+TAG ?= dev
+export PYTHONPATH := operator:runner:.
+
+.PHONY: help venv demo demo-down test test-fast lint bench generate lock clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+venv: $(VENV)/.installed ## Create the virtual environment with the locked, hashed dependencies.
+
+$(VENV)/.installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@echo "creating the virtual environment ($(VENV))"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3 -m venv failed: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+demo: venv ## Bring a cluster up, install everything, and watch four sessions run. CLUSTER=current uses your own cluster.
+	@$(BIN)/python -m devcluster.demo up --cluster $(CLUSTER) --images '$(IMAGES)' --tag '$(TAG)'
+
+demo-down: venv ## Stop the demonstration's cluster and remove what it left on this machine.
+	@$(BIN)/python -m devcluster.demo down
+
+test: venv ## Run every tier of tests, and say how long each took.
+	@$(BIN)/python -m tests.tiers lint unit apiserver node
+
+test-fast: venv ## Run what needs no cluster.
+	@$(BIN)/python -m tests.tiers lint unit
+
+lint: venv ## Format check, lint, types, import rules, generated files.
+	@$(BIN)/python -m tests.tiers lint
+
+bench: venv ## Print the figures that the documentation quotes, beside their bars.
+	@$(BIN)/python -m bench
+
+generate: venv ## Write the CRDs, RBAC and chart templates that are made from the code.
+	@$(BIN)/python -m agentsession.generate
+
+lock: venv ## Resolve the dependencies of pyproject.toml anew, pinned and hashed.
+	@$(BIN)/python -m tests.lock
+
+clean: ## Remove the virtual environment and caches of this checkout.
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
