@@ -31,14 +31,14 @@ demo: venv ## Bring a cluster up, install everything, and watch four sessions ru
 demo-down: venv ## Stop the demonstration's cluster and remove what it left on this machine.
 	@$(BIN)/python -m devcluster.demo down
 
-test: venv ## Run every tier of tests, and say how long each took.
-	@$(BIN)/python -m tests.tiers lint unit apiserver node
+test: venv ## Run the static checks and every tier of tests.
+	@$(BIN)/python -m tests.tiers unit apiserver node
 
-test-fast: venv ## Run what needs no cluster.
-	@$(BIN)/python -m tests.tiers lint unit
+test-fast: venv ## Run the static checks and the tests that need no cluster.
+	@$(BIN)/python -m tests.tiers unit
 
 lint: venv ## Format check, lint, types, import rules, generated files.
-	@$(BIN)/python -m tests.tiers lint
+	@$(BIN)/python -m tests.tiers
 
 bench: venv ## Print the figures that the documentation quotes, beside their bars.
 	@$(BIN)/python -m bench

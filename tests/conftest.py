@@ -2,7 +2,8 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Container, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,29 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.resource import NAMESPACES, SERVICEACCOUNTS
 from devcluster.controlplane import ControlPlane
+
+TIERS = ("unit", "apiserver", "kwok", "node")
+_seconds: Counter[str] = Counter()
+
+
+def _tier(keywords: Container[str]) -> str:
+    return next((tier for tier in TIERS if tier in keywords), TIERS[0])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fast tiers first, so that what is wrong is seen early."""
+    items.sort(key=lambda item: TIERS.index(_tier(item.keywords)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count each tier's time, set-up and tear-down included."""
+    _seconds[_tier(report.keywords)] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how long each tier took."""
+    spent = [f"{tier}: {_seconds[tier] / 60:.1f} min" for tier in TIERS if tier in _seconds]
+    terminalreporter.write_line("time per tier: " + ", ".join(spent))
 
 
 @pytest.fixture(scope="session")

@@ -1,65 +1,47 @@
-"""Runs tiers of checks and tests one after the other, and prints how long each took.
-
-pytest's own summary of the last run closes the output.
-"""
+"""Runs the static checks, then pytest over the tiers asked for; pytest's summary closes the output."""
 
 import argparse
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from devcluster import binaries
 from devcluster.errors import DevclusterError
 
-LINT = (
+STATIC = (
     ("ruff", "format", "--check", "--quiet", "."),
     ("ruff", "check", "--quiet", "."),
     ("mypy",),
     ("lint-imports",),
     ("python", "-m", "agentsession.generate", "--check"),
 )
-TIERS = ("unit", "apiserver", "node")
-NEEDED = {
+PROGRAMS = {
     "unit": ["helm", "kubeconform"],
     "apiserver": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
+    "node": [],
 }
-"""Programs that a tier's tests start, built beforehand so that no test waits for a build."""
+"""What a tier's tests start, built beforehand so that no test waits for a build. devcluster sees to the node's own."""
 
 
 def main() -> int:
-    """The command line."""
+    """The command line. 1 means that a check or a test failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.tiers", description=__doc__)
-    parser.add_argument("tier", nargs="+", choices=("lint", *TIERS), help="which, in this order")
-    arguments = parser.parse_args()
-    took: dict[str, float] = {}
-    failed: list[str] = []
-    for tier in arguments.tier:
-        print(f"\n=== {tier} ===", flush=True)
-        start = time.monotonic()
-        if not (_lint() if tier == "lint" else _test(tier)):
-            failed.append(tier)
-        took[tier] = time.monotonic() - start
-    print("\n" + "  ".join(f"{tier}: {seconds / 60:.1f} min" for tier, seconds in took.items()))
-    print(f"failed: {', '.join(failed)}" if failed else "all passed")
-    return 1 if failed else 0
-
-
-def _lint() -> bool:
-    programs = Path(sys.executable).parent
-    return all([_run([str(programs / command[0]), *command[1:]]) for command in LINT])
-
-
-def _test(tier: str) -> bool:
+    parser.add_argument("tier", nargs="*", choices=[[], *PROGRAMS], help="which; none: static checks only")
+    tiers = parser.parse_args().tier
+    checked = [_run(str(Path(sys.executable).parent / command[0]), *command[1:]) for command in STATIC]
+    if not tiers:
+        return 0 if all(checked) else 1
     try:
-        binaries.resolve(NEEDED.get(tier, []))
+        binaries.resolve([name for tier in tiers for name in PROGRAMS[tier]])
     except DevclusterError as error:
         print(f"error: {error}", file=sys.stderr)
-        return False
-    return _run([sys.executable, "-m", "pytest", "-m", tier, "--durations=5", "--no-header", "-r", "fE"])
+        return 1
+    tested = _run(sys.executable, "-m", "pytest", "-m", " or ".join(tiers), "--durations=10", "-r", "fE")
+    return 0 if all(checked) and tested else 1
 
 
-def _run(command: list[str]) -> bool:
+def _run(*command: str) -> bool:
+    print("$", Path(command[0]).name, *command[1:], flush=True)
     return subprocess.run(command, check=False).returncode == 0
 
 

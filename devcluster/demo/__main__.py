@@ -68,9 +68,7 @@ def _current(repository: str, tag: str) -> int:
         raise DevclusterError(f"--images is missing.\n{FOREIGN}")
     context = install.kubectl(kubeconfig, "config", "current-context").strip()
     namespaces = ", ".join([install.NAMESPACE, *scene.SESSIONS, "scripted-model"])
-    print(
-        f"This installs CRDs and the chart into the cluster of context {context!r}; it uses the namespaces {namespaces}."
-    )
+    print(f"This installs CRDs and the chart into the cluster of context {context!r} and uses namespaces {namespaces}.")
     if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         return 1
     references = {name: f"{repository}/{name}:{tag}" for name in project.DOCKERFILES}

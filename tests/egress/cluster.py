@@ -176,7 +176,7 @@ async def installed(
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
     """Ask until it is so."""
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not await condition():
             await asyncio.sleep(0.02)
 
 

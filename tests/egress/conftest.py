@@ -54,5 +54,5 @@ async def from_address(plane: Plane, address: str) -> AsyncIterator[aiohttp.Clie
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that another task does."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+        while not condition():
             await asyncio.sleep(0.01)

@@ -7,5 +7,5 @@ from collections.abc import Callable
 async def eventually(condition: Callable[[], object], seconds: float = 15.0) -> None:
     """Return when the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 the other process has no event to set
+        while not condition():
             await asyncio.sleep(0.02)

@@ -274,7 +274,7 @@ def bodies(model: Scripted) -> list[dict[str, Any]]:
 async def asked(model: Scripted) -> None:
     """Wait until a request has reached the model."""
     async with asyncio.timeout(PATIENCE):
-        while not bodies(model):  # noqa: ASYNC110
+        while not bodies(model):
             await asyncio.sleep(0.01)
 
 

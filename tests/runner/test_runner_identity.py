@@ -19,7 +19,7 @@ async def test_renews_with_the_newest_token_and_after_failures(egress: Egress, t
     async with aiohttp.ClientSession() as http:
         renewal = asyncio.create_task(keep_renewed(http, egress.url, path, "first", every=0.001))
         async with asyncio.timeout(5):
-            while len(egress.identities) < 5:  # noqa: ASYNC110
+            while len(egress.identities) < 5:
                 await asyncio.sleep(0.001)
         renewal.cancel()
         await asyncio.wait([renewal])

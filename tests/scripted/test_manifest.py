@@ -18,4 +18,4 @@ def test_the_service_reaches_the_pod_that_the_deployment_makes() -> None:
     )
     assert service["spec"]["ports"] == [{"name": "http", "port": 8000, "targetPort": "http"}]
     assert container["ports"] == [{"name": "http", "containerPort": 8000}]
-    assert container["args"][-2:] == ["--port", "8000"]
+    assert container["args"][2:4] == ["--port", "8000"]

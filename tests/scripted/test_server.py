@@ -38,7 +38,7 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[JSON]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 -- the server has no event for it
+        while not condition():
             await asyncio.sleep(0.001)
 
 
