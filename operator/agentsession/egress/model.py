@@ -113,7 +113,7 @@ class ModelRoute:
             return None
         self.ledger.stop(session, "TurnLimit")
         name = "/".join(session.key)
-        message = f"AgentSession {name} has used the {turns} model requests of spec.limits.turns: raise it to go on"
+        message = f"AgentSession {name} has used the {turns} model requests of spec.limits.turns"
         return Refusal(429, "billing_error", message)
 
     async def _forward(self, exchange: Exchange, body: bytes, key: str) -> web.StreamResponse:

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from agentsession import logs
 from agentsession.api.installation import Installation
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
@@ -19,7 +20,6 @@ from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, SECRET
 from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
 
-from .audit import log_as_json
 from .calls import Calls
 from .control import Control
 from .credentials import Credentials
@@ -178,7 +178,7 @@ async def _until_signal(installation: Installation) -> None:
 
 def main(config_path: Path) -> None:
     """Serve the egress plane until SIGTERM or SIGINT. Raises pydantic.ValidationError for a wrong configuration."""
-    log_as_json()
+    logs.configure()
     installation = Installation.load(config_path)
     cost("", Tokens())  # loads the price table, which would otherwise delay the first answer
     asyncio.run(_until_signal(installation))
