@@ -12,6 +12,8 @@ from devcluster.demo.follow import Session, follow
 from devcluster.errors import DevclusterError
 
 SECONDS = 300.0
+ANSWER, CONVERSATION = f"{scene.TEAM_A}/answer", f"{scene.TEAM_A}/conversation"
+TOOL, WRONG = f"{scene.TEAM_B}/tool", f"{scene.TEAM_B}/wrong"
 
 FOREIGN = """\
 Your cluster must be able to pull three images. Build and hand them over, for example:
@@ -64,11 +66,16 @@ def _dev() -> int:
 
 def _current(repository: str, tag: str) -> int:
     kubeconfig = Path(os.environ.get("KUBECONFIG", Path.home() / ".kube" / "config"))
+    if not kubeconfig.is_file():
+        raise DevclusterError(f"KUBECONFIG: {kubeconfig} is not a file; name one file, not a list")
     if not repository:
-        raise DevclusterError(f"--images is missing.\n{FOREIGN}")
+        raise DevclusterError(f"IMAGES is missing.\n{FOREIGN}")
+    _refuse_to_replace(kubeconfig)
     context = install.kubectl(kubeconfig, "config", "current-context").strip()
     namespaces = ", ".join([install.NAMESPACE, *scene.SESSIONS, "scripted-model"])
     print(f"This installs CRDs and the chart into the cluster of context {context!r} and uses namespaces {namespaces}.")
+    if not sys.stdin.isatty():
+        raise DevclusterError("Nobody is there to be asked whether to go on: run it in a terminal.")
     if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         return 1
     references = {name: f"{repository}/{name}:{tag}" for name in project.DOCKERFILES}
@@ -76,6 +83,17 @@ def _current(repository: str, tag: str) -> int:
     print(f"\nEnd it:\n  kubectl delete namespace {' '.join([*scene.SESSIONS, 'scripted-model'])}")
     print(f"  helm uninstall {install.RELEASE} --namespace {install.NAMESPACE}")
     return 0
+
+
+def _refuse_to_replace(kubeconfig: Path) -> None:
+    """An installation that the demonstration did not make has tenants that its values would remove."""
+    releases = install.helm(kubeconfig, "list", "--short").split()
+    ours = install.kubectl(kubeconfig, "get", "namespace", scene.TEAM_A, "--ignore-not-found", "--output", "name")
+    if install.RELEASE in releases and not ours:
+        raise DevclusterError(
+            f"Release {install.RELEASE} is installed already, and not by this demonstration, which would replace its "
+            "values: apply manifests/examples to one of its tenants' namespaces instead."
+        )
 
 
 def _down() -> int:
@@ -98,9 +116,9 @@ def _show(kubeconfig: Path, references: dict[str, str], values: dict[str, object
                 scene.apply_example(kubeconfig, namespace, name)
     progress.say("following the sessions")
     follow(kubeconfig, _first_answers, SECONDS)
-    scene.say_more(kubeconfig, "team-a", "conversation", "more", "Describe it in two words.")
-    progress.say("a follow-up was appended to team-a/conversation")
-    final = follow(kubeconfig, lambda now: _turns(now, "team-a/conversation") >= 2, SECONDS)
+    scene.say_more(kubeconfig, scene.TEAM_A, "conversation", "more", "Describe it in two words.")
+    progress.say(f"a follow-up was appended to {CONVERSATION}")
+    final = follow(kubeconfig, lambda now: _turns(now, CONVERSATION) >= 2, SECONDS)
     print()
     print(install.kubectl(kubeconfig, "get", "agentsessions", "-A"), end="")
     print()
@@ -119,8 +137,8 @@ def _provider(kubeconfig: Path, scripted_image: str) -> scene.Provider:
 
 
 def _first_answers(now: dict[str, Session]) -> bool:
-    ended = all(now[name].status.phase in ("Succeeded", "Failed") for name in ("team-a/answer", "team-b/tool"))
-    return ended and _turns(now, "team-a/conversation") >= 1 and now["team-b/wrong"].ready.reason != "Unknown"
+    ended = all(now[name].status.phase in ("Succeeded", "Failed") for name in (ANSWER, TOOL))
+    return ended and _turns(now, CONVERSATION) >= 1 and now[WRONG].ready.reason != "Unknown"
 
 
 def _turns(now: dict[str, Session], name: str) -> int:

@@ -31,9 +31,10 @@ class Provider:
     key: str
 
 
+TEAM_A, TEAM_B = "agentsession-demo-a", "agentsession-demo-b"
 SESSIONS = {
-    "team-a": ["answer", "conversation"],
-    "team-b": ["tool", "wrong"],
+    TEAM_A: ["answer", "conversation"],
+    TEAM_B: ["tool", "wrong"],
 }
 """Example sessions by the namespace they are applied to."""
 
@@ -115,5 +116,6 @@ def sessions(kubeconfig: Path) -> list[dict[str, object]]:
 
 def forget_sessions(kubeconfig: Path) -> None:
     """Delete what an earlier demonstration left, and wait until it is gone."""
-    for namespace in SESSIONS:
-        kubectl(kubeconfig, "delete", "agentsessions", "--all", "--namespace", namespace, "--wait", "--timeout=60s")
+    for namespace, names in SESSIONS.items():
+        arguments = ["--namespace", namespace, "--ignore-not-found", "--wait", "--timeout=60s"]
+        kubectl(kubeconfig, "delete", "agentsessions", *names, *arguments)

@@ -12,7 +12,6 @@ from pathlib import Path
 import kopf
 
 from agentsession import logs, surroundings, watches
-from agentsession.api.conditions import FINISHED
 from agentsession.api.installation import Installation
 from agentsession.endpoints import HTTP_PORT, application, canary, serve
 from agentsession.keyrings import ensure_keyrings
@@ -22,17 +21,18 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.elector import Elector
+from agentsession.kube.errors import ApiError
 from agentsession.kube.events import EventRecorder
-from agentsession.kube.objects import Key, KubeObject, controller_of, key_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.kube.objects import Key
 from agentsession.kube.resync import resync
 from agentsession.kube.worker import work
-from agentsession.kube.workqueue import Priority, WorkQueue
+from agentsession.queues import Queues
 from agentsession.runners.client import RunnerClient, runner_http
 from agentsession.runners.listeners import Listeners
 from agentsession.sessions.act import Actor
 from agentsession.sessions.controller import SessionController
 from agentsession.sessions.observe import Observer
+from agentsession.sessions.slots import Slot
 from agentsession.tenants.controller import TenantController
 from agentsession.usage.meters import Meters
 
@@ -43,56 +43,11 @@ ROTATION_CHECK = timedelta(hours=1)
 logger = logging.getLogger(__name__)
 
 
-class Queues:
-    """One queue per controller, and what a change of any watched object puts into them."""
-
-    def __init__(self, caches: Caches) -> None:
-        self._caches = caches
-        self.sessions = WorkQueue("sessions")
-        self.tenants = WorkQueue("tenants")
-
-    def changed(self) -> dict[Resource, watches.Changed]:
-        """By watched kind: what to do when an object of it changed."""
-        return {
-            AGENTSESSIONS: self._session_changed,
-            AGENTTENANTS: lambda body: self.tenants.add(key_of(body)),
-            PODS: self._pod_changed,
-            NETWORKPOLICIES: lambda body: self._add_tenants(key_of(body)[0]),
-            NAMESPACES: lambda body: self._add_tenants(key_of(body)[1]),
-        }
-
-    def tenant_ready_changed(self, tenant: Key) -> None:
-        """Sessions wait for their tenant: bring those back that have not finished."""
-        for body in self._caches.sessions.in_namespace(tenant[0]):
-            if body["spec"].get("tenantRef", {}).get("name", "default") == tenant[1] and not _finished(body):
-                self.sessions.add(key_of(body))
-
-    def _session_changed(self, body: KubeObject) -> None:
-        self.sessions.add(key_of(body), Priority.NORMAL if body.get("status") else Priority.HIGH)
-
-    def _pod_changed(self, body: KubeObject) -> None:
-        owner = controller_of(body)
-        if owner is not None and owner.get("kind") == AGENTSESSIONS.kind:
-            self.sessions.add((key_of(body)[0], owner["name"]))
-
-    def _add_tenants(self, namespace: str) -> None:
-        for body in self._caches.tenants.in_namespace(namespace):
-            self.tenants.add(key_of(body))
-
-
-def _finished(session: KubeObject) -> bool:
-    conditions = session.get("status", {}).get("conditions", [])
-    return any(item["type"] == FINISHED and item["status"] == "True" for item in conditions)
-
-
 async def run(install: Installation) -> None:
     """Run until SIGTERM or SIGINT; a process that loses the Lease ends at once instead."""
     stop = asyncio.Event()
     leading = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-
     connection = Connection.load()
     caches = Caches()
     queues = Queues(caches)
@@ -107,31 +62,34 @@ async def run(install: Installation) -> None:
         api = ApiClient(connection.server, http)
         await stack.enter_async_context(serve(application(lambda: _synced(caches)), HTTP_PORT))
         await stack.enter_async_context(canary(install.canary.port))
+        elector.start()
+        stack.callback(elector.stop)  # the next leader begins when all work here has ended
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(_watch(connection, caches, queues, elector.identity, stop), name="kopf")]
         for resource, store, selector in watches.watched(caches):
             changed = _resynced(store, queues.changed()[resource])
             tasks.append(group.create_task(resync(api, resource, store, changed, label_selector=selector)))
-        elector.start()
         tasks.append(group.create_task(_lead(api, install, caches, queues, elector, leading), name="lead"))
         await stop.wait()
         for task in tasks:
             task.cancel()
-        elector.stop()
 
 
 async def _watch(connection: Connection, caches: Caches, queues: Queues, identity: str, stop: asyncio.Event) -> None:
-    registry = watches.registry(connection, connection.open(), caches, queues.changed())
-    await kopf.operator(
-        registry=registry,
+    """Feed the caches until cancelled. `stop` is set by SIGTERM and SIGINT."""
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=watches.registry(connection, caches, queues.changed()),
         settings=watches.settings(caches),
         identity=identity,  # type: ignore[arg-type]  # unless told, kopf looks up a user name, and pods have none
         standalone=True,
         clusterwide=True,
-        stop_flag=stop,
     )
-    if not stop.is_set():
-        raise RuntimeError("kopf's watches ended")
+    # kopf has taken the signals; on one it would give all tasks 5 s to end, the workers among them, which go on.
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    await kopf.run_tasks(tasks, ignored=others)
+    raise RuntimeError("kopf's watches ended")
 
 
 async def _lead(
@@ -143,7 +101,8 @@ async def _lead(
         await asyncio.sleep(0.05)
     keys = _Keys(api, install, await ensure_keyrings(api, install))
     where = await surroundings.find(api, install)
-    async with runner_http() as runner_session, asyncio.TaskGroup() as group:
+    async with AsyncExitStack() as stack:
+        runner_session = await stack.enter_async_context(runner_http())
         meters = Meters(
             runner_session,
             keys.current,
@@ -153,19 +112,22 @@ async def _lead(
         )
         runners = RunnerClient(runner_session, keys.current)
         listeners = Listeners(runners, queues.sessions.add)
+        stack.push_async_callback(listeners.close)
         recorder = EventRecorder(api)
+        starting: set[Slot] = set()
         sessions = SessionController(
             api,
             caches,
-            Observer(api, caches, listeners, meters, install, keys.current),
-            Actor(api, caches, listeners, runners, install, where, keys.current, lambda: elector.epoch),
+            Observer(api, caches, listeners, meters, install, keys.current, starting),
+            Actor(api, caches, listeners, runners, install, where, keys.current, lambda: elector.epoch, starting),
             listeners,
             meters,
             recorder,
             install,
         )
-        tenants = TenantController(api, caches, meters, recorder, install, queues.tenant_ready_changed)
+        tenants = TenantController(api, caches, meters, recorder, install, queues.tenant_changed)
         await meters.pull()
+        group = await stack.enter_async_context(asyncio.TaskGroup())
         group.create_task(meters.run(), name="meters")
         group.create_task(recorder.run(), name="events")
         group.create_task(keys.rotate(), name="keys")
@@ -189,7 +151,10 @@ class _Keys:
     async def rotate(self) -> None:
         while True:
             await asyncio.sleep(ROTATION_CHECK.total_seconds())
-            self._keyring = await ensure_keyrings(self._api, self._install)
+            try:
+                self._keyring = await ensure_keyrings(self._api, self._install)
+            except ApiError as error:
+                logger.warning("the signing keys could not be checked, tried again in an hour: %s", error)
 
 
 def _synced(caches: Caches) -> bool:
@@ -197,7 +162,7 @@ def _synced(caches: Caches) -> bool:
 
 
 def _resynced(store: Store, changed: watches.Changed) -> Callable[[Key], None]:
-    return lambda key: watches.concerned(store, key, changed)
+    return lambda key: changed(key, store.get(key))
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message: str) -> None:

@@ -3,23 +3,26 @@
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import kopf
 
 from agentsession.kube.cache import Store
 from agentsession.kube.caches import Caches
 from agentsession.kube.connection import Connection
 from agentsession.kube.login import kopf_credentials
-from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.objects import Key, KubeObject, key_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
 from agentsession.resources.names import RUNNER_LABEL
 
 OURS = f"{RUNNER_LABEL}=true"
-Changed = Callable[[KubeObject], None]
+Changed = Callable[[Key, KubeObject | None], None]
+"""Told of each change, with the object as last seen: also of one that was deleted, unless only a resync found that."""
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
     """kopf keeps no last-seen state on objects: reconciling is level-triggered here."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})  # the default copies the whole object, for a comparison with what is not stored
 
     def fetch(self, **_: Any) -> None:
         return None
@@ -72,15 +75,14 @@ def settings(caches: Caches) -> kopf.OperatorSettings:
     return made
 
 
-def registry(
-    connection: Connection, http: aiohttp.ClientSession, caches: Caches, changed: dict[Resource, Changed]
-) -> kopf.OperatorRegistry:
+def registry(connection: Connection, caches: Caches, changed: dict[Resource, Changed]) -> kopf.OperatorRegistry:
     """The handlers: one to log in, one event handler per kind."""
     made = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=made)
-    def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf_credentials(connection, http)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        # A session of kopf's own: it closes the one that it has before it logs in again.
+        return kopf_credentials(connection, connection.open())
 
     for resource, store, _ in watched(caches):
         _feed(made, resource, store, changed[resource])
@@ -92,11 +94,4 @@ def _feed(made: kopf.OperatorRegistry, resource: Resource, store: Store, changed
     async def observe(event: kopf.RawEvent, **_: Any) -> None:
         body: KubeObject = event["object"]
         if store.observe(event["type"], body):
-            changed(body)
-
-
-def concerned(store: Store, key: Key, changed: Changed) -> None:
-    """The same for a key that a resync found changed; what is gone has no object to tell from."""
-    body = store.get(key)
-    if body is not None:
-        changed(body)
+            changed(key_of(body), body)

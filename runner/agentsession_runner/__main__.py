@@ -8,12 +8,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from .contain import contain
 from .environment import cli_environment
 from .errors import UnfitError
 from .layout import Layout
 from .protocol import PORT
-from .serve import serve
 from .settings import Settings
 
 
@@ -28,8 +26,12 @@ def main() -> int:
         os.environ.clear()
         os.environ.update(cli_environment(layout, settings.egress_url))
         if arguments.command == "contain":
+            from .contain import contain  # noqa: PLC0415  a session waits for each import: only what is needed
+
             asyncio.run(contain(settings, layout))
         else:
+            from .serve import serve  # noqa: PLC0415
+
             asyncio.run(serve(settings, layout, arguments.host, arguments.port))
     except UnfitError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,7 +19,8 @@ from .settings import Settings, Target
 
 PATIENCE = 30.0
 """Seconds for containment, and again for the identity."""
-PAUSE = 0.25
+PAUSE = 0.1
+"""Seconds between two rounds: each session waits for one."""
 CONNECT_TIMEOUT = 0.75
 """Seconds. Long beside a cluster's round trips, short because a dropping policy costs it in every round."""
 ROUNDS = 2

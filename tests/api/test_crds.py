@@ -97,6 +97,10 @@ WRONG_SESSIONS = {
         "add Agent to agent.tools",
     ),
     "lifecycle": (session(lifecycle="Eternal"), 'supported values: "Ephemeral", "LongRunning"'),
+    "an empty output schema": (
+        session(agent={"model": "m", "outputFormat": {"jsonSchema": {}}}),
+        "spec.agent.outputFormat.jsonSchema",
+    ),
     "negative ttl": (session(ttlSecondsAfterFinished=-1), "spec.ttlSecondsAfterFinished"),
     "long name": ({**session(), "metadata": {"name": "x" * 64}}, "63 characters are the most"),
     "long prompt": (session(prompt="x" * 131073), "spec.prompt"),
@@ -122,6 +126,7 @@ WRONG_TENANTS = {
         tenant(provider={"credentialSecretRef": {"name": "k"}, "models": ["m"], "baseURL": "https://a/b"}),
         "spec.provider.baseURL",
     ),
+    "a name with a dot": ({**tenant(), "metadata": {"name": "team.a"}}, "metadata.name has a dot"),
     "no secret": (tenant(provider={"models": ["m"]}), "spec.provider.credentialSecretRef"),
     "access mode": (tenant(workspace={"accessMode": "ReadOnlyMany"}), "spec.workspace.accessMode"),
     "no sessions": (tenant(sessions={"maxConcurrent": 0}), "spec.sessions.maxConcurrent"),
@@ -166,3 +171,13 @@ async def test_follow_ups_limits_and_ttl_can_change(api: ApiClient, served: str)
     }
     changed = AgentSession.model_validate(await api.merge_patch(AGENTSESSIONS, (served, NAME), {"spec": change}))
     assert [item.id for item in changed.spec.follow_ups] == ["a", "c"]
+
+
+async def test_a_finished_session_takes_no_more_follow_ups(api: ApiClient, served: str) -> None:
+    made = await create(api, AGENTSESSIONS, served, session(lifecycle="LongRunning"))
+    finished = {"type": "Finished", "status": "True", "reason": "x", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    status = {"conditions": [finished]}
+    await api.apply_status(AGENTSESSIONS, (served, NAME), status, uid=made["metadata"]["uid"])
+    with pytest.raises(InvalidError, match="has finished and answers no more"):
+        await api.merge_patch(AGENTSESSIONS, (served, NAME), {"spec": {"followUps": [{"id": "a", "prompt": "b"}]}})
+    await api.merge_patch(AGENTSESSIONS, (served, NAME), {"spec": {"ttlSecondsAfterFinished": 5}})

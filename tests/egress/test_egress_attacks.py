@@ -200,6 +200,15 @@ def finish(world: Directory) -> None:
     world.sessions.store.observe("MODIFIED", build.session(status=build.finished()))
 
 
+def change_provider(world: Directory, **change: object) -> None:
+    """The tenant as it is, but for some fields of its provider."""
+    (before,) = world.tenants.store
+    provider = {**before["spec"]["provider"], **change}
+    metadata = {**before["metadata"], "generation": 2, "resourceVersion": build.next_version()}
+    world.tenants.store.observe("MODIFIED", {**before, "metadata": metadata, "spec": {"provider": provider}})
+
+
+CHANGED = "the tenant's provider was changed"
 ENDS: dict[str, tuple[Callable[[Directory], object], str]] = {
     "session finished": (finish, "AgentSession team/a has ended"),
     "session deleted": (
@@ -211,6 +220,9 @@ ENDS: dict[str, tuple[Callable[[Directory], object], str]] = {
         lambda world: world.tenants.store.observe("DELETED", build.tenant()),
         "AgentTenant team/default",
     ),
+    "model withdrawn": (lambda world: change_provider(world, models=["other-model"]), CHANGED),
+    "provider moved": (lambda world: change_provider(world, baseURL="https://elsewhere.example"), CHANGED),
+    "key replaced": (lambda world: change_provider(world, credentialSecretRef={"name": "other"}), CHANGED),
 }
 
 
@@ -260,3 +272,13 @@ async def ask_hanging(session: aiohttp.ClientSession) -> tuple[int, str]:
     """A request that the model never answers."""
     async with session.post("/v1/messages", json=prompt("[[hang]]")) as answer:
         return answer.status, await answer.text()
+
+
+async def test_a_stream_goes_on_when_its_tenant_gets_more(plane: Plane, agent: aiohttp.ClientSession) -> None:
+    async with agent.post("/v1/messages", json=prompt("[[slow: 0.05]] [[stream: events=20]]", stream=True)) as answer:
+        await answer.content.readany()
+        change_provider(plane.directory, models=[build.MODEL, "other-model", "a-third"])
+        plane.calls.wake()
+        rest = (await answer.content.read()).decode()
+    assert "event: error" not in rest
+    assert "message_stop" in rest

@@ -5,16 +5,12 @@ The cluster is devcluster's, and stays up after the tests. Each test has namespa
 
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 
-from agentsession.kube.client import ApiClient
-from agentsession.kube.connection import Connection
-from agentsession.kube.resource import NAMESPACES, SERVICES
 from devcluster import cluster, images, install, project, settings
 from devcluster.demo import scene
 
-from .world import Installed, Model, Team, World
+from .world import Installed, Team, World, entered
 
 
 @pytest.fixture(scope="session")
@@ -35,15 +31,8 @@ def installed() -> Installed:
 @pytest.fixture
 async def world(installed: Installed) -> AsyncIterator[World]:
     """The installation, an administrator's client, and a factory of teams that cleans up after the test."""
-    connection = Connection.from_kubeconfig(str(installed.kubeconfig))
-    async with connection.open() as session, aiohttp.ClientSession() as http:
-        api = ApiClient(connection.server, session)
-        service = await api.get(SERVICES, ("scripted-model", "scripted-model"))
-        model = Model(http, f"http://{service['spec']['clusterIP']}:8000")
-        made = World(installed, api, model)
+    async with entered(installed) as made:
         yield made
-        for team in made.teams:
-            await api.delete(NAMESPACES, ("", team.namespace))
 
 
 @pytest.fixture

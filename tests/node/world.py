@@ -4,7 +4,8 @@ import asyncio
 import json
 import subprocess
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import aiohttp
 
 from agentsession.api.base import condition
 from agentsession.api.session import AgentSession
+from agentsession.api.tenant import AgentTenant
 from agentsession.kube.client import ApiClient
+from agentsession.kube.connection import Connection
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS, SECRETS, Resource
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
 from agentsession.resources.names import RUNNER_CONTAINER, runner_pod_name
 from devcluster import binaries
 from devcluster.demo import scene
@@ -68,12 +71,20 @@ class World:
     model: Model
     teams: list["Team"] = field(default_factory=list)
 
-    async def team(self, *, grant: bool = True, secret: bool = True, tenant: bool = True, **spec: Any) -> "Team":
-        """A new namespace, "restricted", with a Secret of its own key, its grant and a tenant; each can be left out."""
+    async def team(
+        self,
+        *,
+        grant: bool = True,
+        secret: bool = True,
+        tenant: bool = True,
+        pod_security: str = "restricted",
+        **spec: Any,
+    ) -> "Team":
+        """A new namespace, with a Secret of its own key, its grant and a tenant; each can be left out."""
         namespace = f"t-{uuid.uuid4().hex[:10]}"
         made = Team(self, namespace, key=f"sk-test-{uuid.uuid4().hex}")
         self.teams.append(made)
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        labels = {"pod-security.kubernetes.io/enforce": pod_security}
         await self.api.create(NAMESPACES, _object("v1", "Namespace", {"name": namespace, "labels": labels}))
         if secret:
             await made.give_secret()
@@ -128,11 +139,13 @@ class Team:
         body = _object("agentsession.io/v1alpha1", "AgentTenant", {"name": name, "namespace": self.namespace})
         await self.world.api.create(AGENTTENANTS, {**body, "spec": {"provider": provider, **spec}})
 
-    async def start(self, name: str, prompt: str, **spec: Any) -> AgentSession:
+    async def start(self, name: str, prompt: str | None, **spec: Any) -> AgentSession:
         """Create a session; `spec` in the wire form, `agent` merged over the model and all rights in its box."""
         agent = {"model": scene.MODEL, "allowedTools": ["Bash", "Read", "Write"], **spec.pop("agent", {})}
         body = _object("agentsession.io/v1alpha1", "AgentSession", {"name": name, "namespace": self.namespace})
-        made = await self.world.api.create(AGENTSESSIONS, {**body, "spec": {"prompt": prompt, "agent": agent, **spec}})
+        made = await self.world.api.create(
+            AGENTSESSIONS, {**body, "spec": _set({"prompt": prompt, "agent": agent, **spec})}
+        )
         return AgentSession.model_validate(made)
 
     async def session(self, name: str) -> AgentSession:
@@ -158,6 +171,18 @@ class Team:
         """Wait until a conversation has so many answers and waits."""
         return await self.until(name, lambda now: now.status.phase == "Idle" and now.status.turns_completed >= turns)
 
+    async def tenant(self, name: str = "default") -> AgentTenant:
+        """The tenant as it is now."""
+        return AgentTenant.model_validate(await self.world.api.get(AGENTTENANTS, (self.namespace, name)))
+
+    async def tenant_says(self, reason: str, name: str = "default") -> None:
+        """Wait for a reason of the tenant's Ready."""
+        async with asyncio.timeout(SECONDS):
+            while not any(
+                c.type == "Ready" and c.reason == reason for c in (await self.tenant(name)).status.conditions
+            ):
+                await asyncio.sleep(0.1)
+
     async def pod(self, session: AgentSession) -> KubeObject | None:
         """The session's pod, if there is one."""
         name = runner_pod_name(session.metadata.name, session.metadata.uid)
@@ -166,16 +191,55 @@ class Team:
         except NotFoundError:
             return None
 
+    async def no_pod(self, session: AgentSession) -> None:
+        """Wait until the session's pod is gone."""
+        async with asyncio.timeout(SECONDS):
+            while await self.pod(session) is not None:
+                await asyncio.sleep(0.1)
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is a session of that name."""
+        try:
+            await self.session(name)
+        except NotFoundError:
+            return False
+        return True
+
+    async def model_sent(self, requests: int) -> None:
+        """Wait until the model was asked so often."""
+        async with asyncio.timeout(SECONDS):
+            while len(await self.world.model.requests(self.key)) < requests:
+                await asyncio.sleep(0.1)
+
     def execute(self, session: AgentSession, *command: str) -> Finished:
         """Run a command in the session's runner, as the agent would."""
         pod = runner_pod_name(session.metadata.name, session.metadata.uid)
         return self.world.execute(self.namespace, pod, *command)
 
 
+@asynccontextmanager
+async def entered(installed: Installed) -> AsyncIterator[World]:
+    """The installation, an administrator's client, and a factory of teams, which are deleted in the end."""
+    connection = Connection.from_kubeconfig(str(installed.kubeconfig))
+    async with connection.open() as session, aiohttp.ClientSession() as http:
+        api = ApiClient(connection.server, session)
+        service = await api.get(SERVICES, ("scripted-model", "scripted-model"))
+        world = World(installed, api, Model(http, f"http://{service['spec']['clusterIP']}:8000"))
+        try:
+            yield world
+        finally:
+            for team in world.teams:
+                await api.delete(NAMESPACES, ("", team.namespace))
+
+
 def reason(session: AgentSession, type_: str = "Ready") -> str | None:
     """The reason of a condition."""
     found = condition(session.status.conditions, type_)
     return found.reason if found is not None else None
+
+
+def _set(fields: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _object(api_version: str, kind: str, metadata: Mapping[str, object]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class OutputFormat(SpecModel):
     """Asks for a final answer that is JSON of this schema."""
 
     json_schema: dict[str, Any] = Field(
+        min_length=1,
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
         description="JSON Schema of the answer; an object type.",
     )

@@ -25,22 +25,12 @@ class StatusModel(BaseModel):
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
 
-def _to_utc_seconds(value: datetime) -> datetime:
+def _to_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-Timestamp = Annotated[datetime, AfterValidator(_to_utc_seconds)]
+Timestamp = Annotated[datetime, AfterValidator(_to_utc)]
 """RFC 3339 in the API, aware UTC in Python."""
-
-
-class OwnerReference(StatusModel):
-    """The part of metav1.OwnerReference that the control side reads."""
-
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-    controller: bool = False
 
 
 class ObjectMeta(StatusModel):
@@ -49,13 +39,10 @@ class ObjectMeta(StatusModel):
     name: str
     namespace: str = ""
     uid: str = ""
-    resource_version: str = ""
     generation: int = 0
     creation_timestamp: Timestamp | None = None
     deletion_timestamp: Timestamp | None = None
-    labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    owner_references: list[OwnerReference] = []
 
 
 class Condition(StatusModel):
@@ -92,7 +79,7 @@ class KubeModel(StatusModel):
 
 
 def to_json(model: BaseModel) -> dict[str, Any]:
-    """The wire form: camelCase, absent optionals left out, times as RFC 3339 in whole seconds."""
+    """The wire form: camelCase, absent optionals left out, times as RFC 3339."""
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

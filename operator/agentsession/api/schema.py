@@ -27,6 +27,7 @@ COPIED = (
     "maximum",
     "minItems",
     "maxItems",
+    "minProperties",
     "required",
 )
 DROPPED = {"title", "additionalProperties", "$defs"}
@@ -146,6 +147,14 @@ def _crd(
 def crds() -> list[Schema]:
     """All CustomResourceDefinitions of the group, in the order of their names."""
     name_fits = rule("size(self.metadata.name) <= 63", "metadata.name is too long: 63 characters are the most")
+    no_dots = rule("!self.metadata.name.contains('.')", "metadata.name has a dot: sessions could not name this tenant")
+    no_more = rule(
+        "!has(self.spec.followUps) || !has(oldSelf.status) || !has(oldSelf.status.conditions) || "
+        "!oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') || "
+        "(has(oldSelf.spec.followUps) && size(self.spec.followUps) == size(oldSelf.spec.followUps))",
+        "the session has finished and answers no more: make a new AgentSession",
+        fieldPath=".spec.followUps",
+    )
     age = _column("Age", "date", ".metadata.creationTimestamp", "Time since creation.")
     ready = '.status.conditions[?(@.type=="Ready")]'
     return [
@@ -154,7 +163,7 @@ def crds() -> list[Schema]:
             AgentSessionSpec,
             AgentSessionStatus,
             short_name="ags",
-            rules=[name_fits],
+            rules=[name_fits, no_more],
             columns=[
                 _column("Phase", "string", ".status.phase", "Where the session is in its life."),
                 _column("Reason", "string", f"{ready}.reason", "Why it is ready, or not."),
@@ -173,7 +182,7 @@ def crds() -> list[Schema]:
             AgentTenantSpec,
             AgentTenantStatus,
             short_name="agt",
-            rules=[name_fits],
+            rules=[name_fits, no_dots],
             columns=[
                 _column("Ready", "string", f"{ready}.status", "Whether sessions can use it."),
                 _column("Reason", "string", f"{ready}.reason", "Why it is ready, or not."),

@@ -30,7 +30,7 @@ class ConfigMapKeyRef(SpecModel):
 class PromptSource(SpecModel):
     """Where a prompt that is too large or too reused for the spec comes from."""
 
-    config_map_key_ref: ConfigMapKeyRef = Field(description="Read once, when the session starts.")
+    config_map_key_ref: ConfigMapKeyRef = Field(description="Read when the first turn starts.")
 
 
 class FollowUp(SpecModel):
@@ -171,25 +171,27 @@ class AgentSessionSpec(SpecModel):
 class Turn(StatusModel):
     """One prompt and its answer, as the runner reported it."""
 
-    id: str
-    uuid: str = Field(description="Id under which the prompt was given to the agent; the same after every retry.")
+    id: str = Field(max_length=63)
+    uuid: str = Field(
+        max_length=36, description="Id under which the prompt was given to the agent; the same after every retry."
+    )
     state: Literal["Running", "Completed", "Failed"]
     started: Timestamp
     finished: Timestamp | None = None
-    text: str = Field(default="", description="Beginning of the answer, at most 2 KiB, as the agent reported it.")
-    reason: str = Field(default="", description="Why it failed.")
+    text: str = Field(default="", max_length=2048, description="Beginning of the answer, as the agent reported it.")
+    reason: str = Field(default="", max_length=512, description="Why it failed.")
 
 
 class Meter(StatusModel):
     """What one egress process served, since it started. Counters only grow."""
 
-    incarnation: str = Field(description="Id of the egress process.")
+    incarnation: str = Field(max_length=63, description="Id of the egress process.")
     requests: int = 0
     input_tokens: int = 0
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
     output_tokens: int = 0
-    cost_usd: str = Field(default="0", alias="costUSD")
+    cost_usd: str = Field(default="0", alias="costUSD", max_length=32)
     estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
 
 
@@ -202,7 +204,9 @@ class Usage(StatusModel):
     cache_read_input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = Field(default=0, description="All of the above tokens.")
-    cost_usd: str = Field(default="0", alias="costUSD", description="US dollars by list price, a decimal.")
+    cost_usd: str = Field(
+        default="0", alias="costUSD", max_length=32, description="US dollars by list price, a decimal."
+    )
     estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
     meters: list[Meter] = Field(
         default=[],
@@ -214,10 +218,10 @@ class Usage(StatusModel):
 class Result(StatusModel):
     """The last turn's answer, as the agent reported it."""
 
-    text: str = Field(default="", description="At most 16 KiB.")
+    text: str = Field(default="", max_length=16384)
     truncated: bool = False
     is_error: bool = False
-    reason: str = ""
+    reason: str = Field(default="", max_length=512)
 
 
 class Timings(StatusModel):
@@ -232,8 +236,8 @@ class Timings(StatusModel):
 class WorkspaceStatus(StatusModel):
     """Where the session's files are."""
 
-    claim_name: str = Field(description="PersistentVolumeClaim.")
-    sub_path: str = Field(description="Folder of the workspace in it.")
+    claim_name: str = Field(max_length=253, description="PersistentVolumeClaim.")
+    sub_path: str = Field(max_length=63, description="Folder of the workspace in it.")
 
 
 class AgentSessionStatus(StatusModel):
@@ -246,8 +250,8 @@ class AgentSessionStatus(StatusModel):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    session_id: str | None = Field(default=None, description="Id of the conversation in its transcript.")
-    pod_name: str | None = None
+    session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
+    pod_name: str | None = Field(default=None, max_length=63)
     workspace: WorkspaceStatus | None = None
     start_type: Literal["Cold"] | None = None
     timings: Timings = Timings()

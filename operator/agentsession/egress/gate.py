@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from agentsession.api.tenant import AgentTenant
 from agentsession.keys.identity import Identity, verify_identity
 from agentsession.keys.keyring import InvalidTokenError, Keyring
 
@@ -70,12 +71,26 @@ class Gate:
         except InvalidTokenError as error:
             return Refusal(401, "authentication_error", f"not a valid identity: {error}")
 
-    def recheck(self, admitted: Admitted) -> Refusal | None:
-        """Why somebody who was let in may no longer stay."""
+    def again(self, admitted: Admitted) -> Served | Refusal:
+        """What is served now to somebody who was let in, or why they may no longer stay."""
         decision = admit(self.directory, admitted.identity, admitted.peer)
         if isinstance(decision, Unseen):
             return decision.refusal
+        if isinstance(decision, Served) and _withdrawn(admitted.served.tenant, decision.tenant):
+            return Refusal(403, "permission_error", "the tenant's provider was changed under this request")
+        return decision
+
+    def recheck(self, admitted: Admitted) -> Refusal | None:
+        """Why somebody who was let in may no longer stay."""
+        decision = self.again(admitted)
         return decision if isinstance(decision, Refusal) else None
+
+
+def _withdrawn(before: AgentTenant, now: AgentTenant) -> bool:
+    """Whether a tenant lost something that a request under way may be using."""
+    old, new = before.spec.provider, now.spec.provider
+    moved = (old.base_url, old.credential_secret_ref) != (new.base_url, new.credential_secret_ref)
+    return moved or not set(old.models) <= set(new.models)
 
 
 def peer_of(request: web.Request) -> str:

@@ -91,14 +91,17 @@ class ModelRoute:
         if isinstance(body, Refusal):
             return body
         started = time.perf_counter()
-        tenant = call.admitted.served.tenant
+        served = self.gate.again(call.admitted)
+        if isinstance(served, Refusal):
+            return served
+        tenant = served.tenant
         screened = screen_body(route, body, tenant.spec.provider.models)
         if isinstance(screened, Refusal):
             return screened
         credential = await self.credentials.of(tenant)
         if credential.key is None:
             return credential.refusal()
-        if route == MESSAGES and (over := self._count(call.admitted.served.session)):
+        if route == MESSAGES and (over := self._count(served.session)):
             return over
 
         usage = UsageReader(request_bytes=len(body), max_tokens=screened.max_tokens, streamed=screened.streamed)

@@ -14,6 +14,9 @@ from .refusal import Refusal
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """The provider's own limit."""
 
+MAX_OUTPUT_TOKENS = 1_000_000
+"""More than any model gives; an answer that is lost is billed at what was asked for."""
+
 Route = Literal["/v1/messages", "/v1/messages/count_tokens"]
 MESSAGES: Route = "/v1/messages"
 COUNT_TOKENS: Route = "/v1/messages/count_tokens"
@@ -64,8 +67,8 @@ def screen_body(route: Route, body: bytes, models: Collection[str]) -> Screened 
     if not isinstance(streamed, bool):
         return _invalid("stream: true or false")
     max_tokens = request.get("max_tokens")
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        return _invalid("max_tokens: a whole number of at least 1 is required")
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_OUTPUT_TOKENS:
+        return _invalid(f"max_tokens: a whole number from 1 to {MAX_OUTPUT_TOKENS} is required")
     return Screened(route, model, streamed, max_tokens)
 
 

@@ -131,7 +131,8 @@ def _printable(state: State) -> State:
         for turn in state.turns
     ]
     message = printable(state.message).replace("\n", " ")
-    return state.model_copy(update={"turns": turns, "message": message})
+    session_id = printable(state.session_id).replace("\n", " ") if state.session_id is not None else None
+    return state.model_copy(update={"turns": turns, "message": message, "session_id": session_id})
 
 
 def printable(text: str) -> str:

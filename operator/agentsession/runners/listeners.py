@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,12 @@ from agentsession_runner.protocol import State
 
 Key = tuple[str, str]
 LEAST_PAUSE, MOST_PAUSE = 0.05, 2.0
-"""Seconds between two polls: a hostile runner that answers at once does not make the operator spin."""
+"""Seconds between two polls."""
+BURST = 30
+CHANGE_SECONDS = 1.0
+"""A runner may cause BURST reconciles at once, and one every CHANGE_SECONDS in the long run: it may be hostile."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -65,17 +71,21 @@ class Listeners:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, key: Key, target: Target) -> None:
-        pause = LEAST_PAUSE
+        revision, pause = -1, LEAST_PAUSE
+        clock = asyncio.get_running_loop().time
+        spent_until = 0.0
         while True:
-            known = self._listeners[key].state if key in self._listeners else None
             try:
-                state = await self._client.state(target, known.revision if known is not None else -1)
-            except RunnerError:
+                state = await self._client.state(target, revision)
+            except RunnerError as error:
+                logger.debug("%s/%s: %s", *key, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, MOST_PAUSE)
                 continue
             pause = LEAST_PAUSE
-            self.heard(key, target.pod_uid, state)
-            if known is None or state.revision != known.revision:
+            if state.revision != revision:  # not what a bind or a prompt has heard meanwhile: nobody was told of that
+                revision = state.revision
+                self.heard(key, target.pod_uid, state)
                 self._changed(key)
-            await asyncio.sleep(LEAST_PAUSE)
+                spent_until = max(spent_until, clock()) + CHANGE_SECONDS
+            await asyncio.sleep(max(LEAST_PAUSE, spent_until - clock() - BURST * CHANGE_SECONDS))

@@ -11,6 +11,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
+from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
 from agentsession.resources.pod import runner_pod
@@ -21,6 +22,7 @@ from agentsession.runners.listeners import Listeners
 
 from .observed import Observed
 from .plan import Action, Bind, CreateRunner, DeleteRunner, DeleteSession, Listen, Prompt
+from .slots import Slot
 
 
 class Actor:
@@ -36,6 +38,7 @@ class Actor:
         surroundings: Surroundings,
         keyring: Callable[[], Keyring],
         epoch: Callable[[], int],
+        starting: set[Slot],
     ) -> None:
         self._api = api
         self._caches = caches
@@ -45,6 +48,7 @@ class Actor:
         self._surroundings = surroundings
         self._keyring = keyring
         self._epoch = epoch
+        self._starting = starting
 
     async def act(self, session: AgentSession, seen: Observed, action: Action) -> None:
         """Raises kube.errors.ApiError or runners.client.RunnerError; then nothing after it is done either."""
@@ -68,22 +72,29 @@ class Actor:
 
     async def _create(self, session: AgentSession, seen: Observed) -> None:
         """Create and grant in one go: a pod without a grant was not made here, and is never given one later."""
-        namespace = session.metadata.namespace
+        namespace, uid = session.metadata.namespace, session.metadata.uid
         known = self._caches.namespaces.get(("", namespace))
         if seen.tenant is None or known is None:
             return
-        uid = runner_uid(known["metadata"]["uid"])
-        body = runner_pod(session, seen.tenant, self._install, self._surroundings, uid)
+        user = runner_uid(known["metadata"]["uid"])
+        body = runner_pod(session, seen.tenant, self._install, self._surroundings, user)
+        slot = Slot(namespace, seen.tenant.metadata.name, runner_pod_name(session.metadata.name, uid))
+        self._starting.add(slot)
         try:
-            pod = await self._api.create(PODS, body)
+            pod = await self._created(body, (namespace, slot.pod_name))
+            annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"])}
+            patch = {"metadata": {"uid": pod["metadata"]["uid"], "annotations": annotations}}
+            granted = await self._api.merge_patch(PODS, (namespace, slot.pod_name), patch)
+            self._caches.pods.observe("ADDED", granted)
+        finally:
+            self._starting.discard(slot)
+
+    async def _created(self, body: KubeObject, key: Key) -> KubeObject:
+        try:
+            return await self._api.create(PODS, body)
         except AlreadyExistsError:
-            name = runner_pod_name(session.metadata.name, session.metadata.uid)
-            self._caches.pods.observe("ADDED", await self._api.get(PODS, (namespace, name)))
+            self._caches.pods.observe("ADDED", await self._api.get(PODS, key))  # decided anew with what is there
             raise
-        annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"])}
-        patch = {"metadata": {"uid": pod["metadata"]["uid"], "annotations": annotations}}
-        key = (namespace, pod["metadata"]["name"])
-        self._caches.pods.observe("ADDED", await self._api.merge_patch(PODS, key, patch))
 
     def _grant(self, session: AgentSession, tenant: AgentTenant, pod_uid: str) -> str:
         grant = Grant(

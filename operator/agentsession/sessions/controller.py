@@ -12,7 +12,7 @@ from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
+from agentsession.kube.errors import ForbiddenError, InvalidError
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import AGENTSESSIONS
@@ -25,9 +25,11 @@ from .act import Actor
 from .announce import announcements
 from .decide import decide
 from .observe import Observer
-from .plan import Plan
+from .observed import Observed
+from .plan import Action, Once, Plan
 from .podview import Trouble
-from .usage import merged
+from .slots import REFUSED
+from .usage import only_counted
 
 USAGE_PERIOD = timedelta(seconds=10)
 """Shortest time between two writes that change nothing but usage."""
@@ -63,7 +65,7 @@ class SessionController:
         self._meters = meters
         self._recorder = recorder
         self._install = install
-        self._usage_written: dict[Key, float] = {}
+        self._written: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Returns when to look again if nothing happens; raises what the queue should retry."""
@@ -76,37 +78,51 @@ class SessionController:
         except ValidationError as error:
             await self._refuse(raw, error)
             return None
-        seen = await self._observer.observe(session)
-        plan = decide(session, seen, self._install, datetime.now(UTC))
-        for action in plan.actions:
-            try:
-                await self._actor.act(session, seen, action)
-            except (ForbiddenError, InvalidError) as error:
-                refused = Trouble("RunnerRefused", f"the API server refuses the runner pod: {error.message}")
-                await self._write(raw, session.status, report.starting(session, seen, refused, datetime.now(UTC)))
-                raise
+        plan, seen = await self._decide(raw, session)
         if plan.settle_usage:
-            await self._settle(session, plan)
-        if is_true(plan.status.conditions, FINISHED):
+            await self._meters.settle()
+            plan, seen = await self._decide(raw, session)
+        if seen.pod is None or is_true(plan.status.conditions, FINISHED):
             self._listeners.forget(key)
-        return await self._publish(raw, session, plan)
+        for action in plan.actions:
+            if not isinstance(action, Once):
+                await self._actor.act(session, seen, action)
+        again = await self._publish(raw, session, plan)
+        for action in plan.actions:
+            if isinstance(action, Once):
+                await self._once(session, seen, plan, action)
+        return again
+
+    async def _decide(self, raw: KubeObject, session: AgentSession) -> tuple[Plan, Observed]:
+        seen = await self._observer.observe(raw, session)
+        return decide(session, seen, self._install, datetime.now(UTC)), seen
+
+    async def _once(self, session: AgentSession, seen: Observed, plan: Plan, action: Action) -> None:
+        try:
+            await self._actor.act(session, seen, action)
+        except (ForbiddenError, InvalidError) as error:
+            why = Trouble(REFUSED, f"the API server refuses the runner pod: {error.message}")
+            told = session.model_copy(update={"status": plan.status})
+            status = report.starting(told, seen, why, datetime.now(UTC))
+            raw = self._caches.sessions.get(session.key)
+            if raw is not None and status != plan.status:
+                await self._write(raw, plan.status, status)
+            raise
 
     async def _publish(self, raw: KubeObject, session: AgentSession, plan: Plan) -> timedelta | None:
-        before, after = session.status, plan.status
+        """Write the status if it changed. Returns when to look again."""
+        before, after, again = session.status, plan.status, plan.requeue_after
         if before == after:
-            return plan.requeue_after
-        if before.model_copy(update={"usage": after.usage}) == after and (wait := self._usage_wait(session.key)):
-            return min(wait, plan.requeue_after or wait)
+            return again
+        wait = self._usage_wait(session.key) if only_counted(before, after) else timedelta(0)
+        if wait > timedelta(0):
+            return min(wait, again) if again is not None else wait
         await self._write(raw, before, after)
-        return plan.requeue_after
+        return again
 
     def _usage_wait(self, key: Key) -> timedelta:
-        since = monotonic() - self._usage_written.get(key, float("-inf"))
+        since = monotonic() - self._written.get(key, float("-inf"))
         return timedelta(seconds=max(0.0, USAGE_PERIOD.total_seconds() - since))
-
-    async def _settle(self, session: AgentSession, plan: Plan) -> None:
-        await self._meters.pull()
-        plan.status.usage = merged(plan.status.usage, self._meters.session(session.metadata.uid))
 
     async def _refuse(self, raw: KubeObject, error: ValidationError) -> None:
         """A spec that this operator's models do not know, as after a change of versions."""
@@ -117,13 +133,13 @@ class SessionController:
             await self._write(raw, known.status, after)
 
     async def _write(self, raw: KubeObject, before: AgentSessionStatus, after: AgentSessionStatus) -> None:
+        """Raises ConflictError if the object is not as `raw` says any more, NotFoundError if it is gone."""
         metadata = raw["metadata"]
         key = (metadata["namespace"], metadata["name"])
-        try:
-            written = await self._api.apply_status(AGENTSESSIONS, key, to_json(after), uid=metadata["uid"])
-        except NotFoundError:
-            return
-        self._usage_written[key] = monotonic()
+        written = await self._api.apply_status(
+            AGENTSESSIONS, key, to_json(after), uid=metadata["uid"], resource_version=metadata["resourceVersion"]
+        )
+        self._written[key] = monotonic()
         self._caches.sessions.observe("MODIFIED", written)
         for item in announcements(before, after):
             self._recorder.record(raw, item.type, item.reason, item.message)
@@ -132,4 +148,5 @@ class SessionController:
 
     def _forget(self, key: Key) -> None:
         self._listeners.forget(key)
-        self._usage_written.pop(key, None)
+        self._meters.forget(key)
+        self._written.pop(key, None)

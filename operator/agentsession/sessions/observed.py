@@ -24,6 +24,6 @@ class Observed:
     """The runner's latest word; None before it was heard."""
     usage: list[SessionUsage]
     lost_meters: frozenset[str]
-    """Egress processes that served the session and are gone: what they served last was perhaps not heard."""
+    """Egress processes that are gone and served the session, or may have: what they served last was not heard."""
     free_slots: int
     """How many more sessions of the tenant may start, seen from this one: older waiting ones come first."""

@@ -6,8 +6,13 @@ from datetime import timedelta
 from agentsession.api.session import AgentSessionStatus
 
 
+class Once:
+    """What must not happen twice. It is done after the status that tells of it was written, and that write is refused
+    if the object has changed: so neither a stale cache nor a leader that is no more can do it again."""
+
+
 @dataclass(frozen=True)
-class CreateRunner:
+class CreateRunner(Once):
     """Create the session's pod and, in the same step, grant it the session."""
 
 
@@ -36,7 +41,7 @@ class Bind:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Prompt(Once):
     """Give the runner a turn's prompt. A second delivery of the same uuid does nothing."""
 
     pod_uid: str
@@ -61,4 +66,4 @@ class Plan:
     actions: list[Action] = field(default_factory=list)
     requeue_after: timedelta | None = None
     settle_usage: bool = False
-    """Pull usage from every egress process before the status is written: this write says Finished."""
+    """Usage must be pulled from every egress process, and the step decided anew with it: it says Finished."""

@@ -1,6 +1,6 @@
 """What a session's decision needs to know of its pod, read from the object as the API server has it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from agentsession.api.base import KubeModel, StatusModel, Timestamp
-from agentsession.keys.grant import Grant, verify_grant
-from agentsession.keys.keyring import InvalidTokenError, Jwks
+from agentsession.keys.grant import Grant
+from agentsession.keys.keyring import InvalidTokenError
 from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, RUNNER_CONTAINER
 from agentsession_runner import protocol
 
@@ -101,8 +101,11 @@ class _Pod(KubeModel):
     status: Annotated[_Status, BeforeValidator(lambda value: value or {})] = _Status()
 
 
-def view(pod: Mapping[str, object], jwks: Jwks) -> PodView:
-    """The view of a pod object. Raises pydantic.ValidationError if it is not one."""
+def view(pod: Mapping[str, object], verify: Callable[[str], Grant]) -> PodView:
+    """The view of a pod object. Raises pydantic.ValidationError if it is not one.
+
+    verify: the grant in an annotation that this operator signed; raises InvalidTokenError.
+    """
     parsed = _Pod.model_validate(pod)
     status = parsed.status
     contain = _state(status.init_container_statuses, CONTAIN_CONTAINER)
@@ -114,7 +117,7 @@ def view(pod: Mapping[str, object], jwks: Jwks) -> PodView:
         ip=status.pod_ip,
         started=status.start_time,
         deleting=parsed.metadata.deletion_timestamp is not None,
-        grant=_grant(parsed, jwks),
+        grant=_grant(parsed, verify),
         contained=contain.terminated is not None and contain.terminated.exit_code == 0,
         running=runner.running is not None,
         trouble=_trouble(status, contain, runner),
@@ -122,12 +125,12 @@ def view(pod: Mapping[str, object], jwks: Jwks) -> PodView:
     )
 
 
-def _grant(pod: _Pod, jwks: Jwks) -> Grant | None:
+def _grant(pod: _Pod, verify: Callable[[str], Grant]) -> Grant | None:
     token = pod.metadata.annotations.get(GRANT_ANNOTATION)
     if token is None:
         return None
     try:
-        grant = verify_grant(token, jwks)
+        grant = verify(token)
     except InvalidTokenError:
         return None
     return grant if grant.pod_uid == pod.metadata.uid else None
@@ -143,11 +146,14 @@ def _trouble(status: _Status, contain: _State, runner: _State) -> Trouble | None
         return Trouble("WallClockExceeded", "limits.wallClock is over")
     if status.reason in ("Evicted", "NodeLost", "Shutdown", "Terminated", "NodeShutdown"):
         return Trouble("RunnerEvicted", f"the node ended the runner: {_line(status.message) or status.reason}")
+    if any(state.terminated is not None and state.terminated.reason == "OOMKilled" for state in (contain, runner)):
+        limit = "spec.runtime.resources.limits.memory"
+        return Trouble(
+            "RunnerOutOfMemory", f"the runner went over its memory limit: raise {limit} in a new AgentSession"
+        )
     if contain.terminated is not None and contain.terminated.exit_code != 0:
         return _containment(contain.terminated)
     if runner.terminated is not None:
-        if runner.terminated.reason == "OOMKilled":
-            return Trouble("RunnerOutOfMemory", "the runner went over its memory limit: raise runtime.resources.limits")
         return Trouble("RunnerExited", f"the runner's process ended with exit code {runner.terminated.exit_code}")
     for container in (contain, runner):
         if container.waiting is not None and container.waiting.reason in STUCK_WAITING:

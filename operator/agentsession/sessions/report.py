@@ -23,6 +23,7 @@ from agentsession.resources.pod import workspace_sub_path
 
 from .observed import Observed
 from .podview import Trouble
+from .slots import REFUSED
 from .turns import Progress
 from .turns import started as turns_started
 from .usage import merged
@@ -69,10 +70,15 @@ def waiting(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionS
 def starting(
     session: AgentSession, seen: Observed, why: Trouble, now: datetime, *, started: bool = False
 ) -> AgentSessionStatus:
-    """A runner is on its way, or has trouble on it. `started`: its pod is created by the same step."""
-    if why.reason == "Starting" and (uncontained := _uncontained(session)) is not None:
-        why = uncontained
-    marks = [*_resolved(), *_contained(seen, why), *_not_ready(why)]
+    """A runner is on its way, or has trouble on it. `started`: its pod is created by the same step.
+
+    What the last runner ran into stands until the next one is past it. That it is contained is said with Ready, not
+    before: each step on the way that is told costs a write.
+    """
+    passed = seen.pod is not None and seen.pod.contained
+    if why.reason == "Starting" and not passed:
+        why = _uncontained(session) or (_refused(session) if seen.pod is None else None) or why
+    marks = [*_resolved(), *_not_contained(why), *_not_ready(why)]
     status = _status(session, "Starting", marks, now)
     if started or seen.pod is not None:
         status.pod_name = runner_pod_name(session.metadata.name, session.metadata.uid)
@@ -182,15 +188,23 @@ def _resolved() -> list[Mark]:
 def _contained(seen: Observed, why: Trouble | None) -> list[Mark]:
     if seen.pod is not None and seen.pod.contained:
         return [Mark(CONTAINED, "True", "Verified", "the runner reached the egress plane and nothing else")]
-    if why is not None and why.reason in CONTAINMENT:
-        return [Mark(CONTAINED, "False", why.reason, why.message)]
-    return []
+    return _not_contained(why) if why is not None else []
+
+
+def _not_contained(why: Trouble) -> list[Mark]:
+    return [Mark(CONTAINED, "False", why.reason, why.message)] if why.reason in CONTAINMENT else []
 
 
 def _uncontained(session: AgentSession) -> Trouble | None:
     """What the last containment check found: it stands until another one ends well."""
     last = condition(session.status.conditions, CONTAINED)
     return Trouble(last.reason, last.message) if last is not None and last.status == "False" else None
+
+
+def _refused(session: AgentSession) -> Trouble | None:
+    """That the API server refused the pod: it stands until one is created."""
+    last = condition(session.status.conditions, READY)
+    return Trouble(last.reason, last.message) if last is not None and last.reason == REFUSED else None
 
 
 def _not_ready(why: Trouble) -> list[Mark]:

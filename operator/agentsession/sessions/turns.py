@@ -8,8 +8,9 @@ from datetime import datetime
 from agentsession.api.session import FIRST_TURN, AgentSession, Result, Turn
 from agentsession_runner.protocol import State, TurnState
 
-EXCERPT = 2048
-"""Characters of an answer in status.turns; status.result has more of the last one."""
+EXCERPT = 2 * 1024
+MOST = 16 * 1024
+"""Bytes of an answer in status.turns, and of the last one in status.result."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,15 @@ class Progress:
     @property
     def running(self) -> bool:
         return any(turn.state == "Running" for turn in self.turns)
+
+    @property
+    def answered(self) -> bool:
+        """All that was asked is answered, well or not, and nothing is to be asked."""
+        return bool(self.turns) and not self.running and self.next is None
+
+    @property
+    def failed(self) -> bool:
+        return any(turn.state == "Failed" for turn in self.turns)
 
 
 def turn_uuid(session_uid: str, turn_id: str) -> str:
@@ -79,17 +89,26 @@ def started(progress: Progress, now: datetime) -> list[Turn]:
 
 
 def _turn(turn_id: str, said: TurnState, known: Turn | None, now: datetime) -> Turn:
+    begun = known.started if known is not None else now
+    if said.phase == "Running":
+        return Turn(id=turn_id, uuid=said.uuid, state="Running", started=begun)
     return Turn(
         id=turn_id,
         uuid=said.uuid,
         state=said.phase,
-        started=known.started if known is not None else now,
-        finished=None if said.phase == "Running" else now,
-        text=said.text[:EXCERPT],
+        started=begun,
+        finished=now,
+        text=_clip(said.text, EXCERPT),
         reason=said.reason,
     )
 
 
 def _result(said: TurnState) -> Result:
-    failed = said.phase == "Failed"
-    return Result(text=said.text, truncated=said.truncated, is_error=failed, reason=said.reason)
+    text = _clip(said.text, MOST)
+    truncated = said.truncated or text != said.text
+    return Result(text=text, truncated=truncated, is_error=said.phase == "Failed", reason=said.reason)
+
+
+def _clip(text: str, most: int) -> str:
+    """As many whole characters as fit into `most` bytes of UTF-8."""
+    return text.encode()[:most].decode(errors="ignore")

@@ -4,18 +4,25 @@ from collections.abc import Iterable, Set
 from decimal import Decimal
 
 from agentsession.api.report import SessionUsage
-from agentsession.api.session import Meter, Usage
+from agentsession.api.session import AgentSessionStatus, Meter, Usage
 
 
 def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] = frozenset()) -> Usage | None:
-    """Usage with `reports` in it. What the incarnations in `gone` served last is marked estimated: they may have
-    served more than anybody heard of."""
-    meters = {meter.incarnation: meter for meter in (usage.meters if usage is not None else [])}
-    for report in reports:
-        meters[report.meter.incarnation] = report.meter
-    for incarnation in gone & meters.keys():
-        meters[incarnation] = meters[incarnation].model_copy(update={"estimated": True})
+    """Usage with `reports` in it. What the incarnations in `gone` served is marked estimated, for they may have served
+    more than anybody heard of. What was estimated once stays so."""
+    known = {meter.incarnation: meter for meter in (usage.meters if usage is not None else [])}
+    meters = known | {report.meter.incarnation: report.meter for report in reports}
+    meters |= {name: meters.get(name, Meter(incarnation=name)) for name in gone}
+    for name in gone | {name for name, meter in known.items() if meter.estimated}:
+        meters[name] = meters[name].model_copy(update={"estimated": True})
     return totals([meters[name] for name in sorted(meters)]) if meters else None
+
+
+def only_counted(before: AgentSessionStatus, after: AgentSessionStatus) -> bool:
+    """Whether nothing has changed but what the egress plane counts."""
+    counted = {"first_model_request": after.timings.first_model_request}
+    timings = before.timings.model_copy(update=counted)
+    return before.model_copy(update={"usage": after.usage, "timings": timings}) == after
 
 
 def totals(meters: list[Meter]) -> Usage:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from agentsession.api.base import condition, to_json
+from agentsession.api.base import KubeModel, condition, to_json
 from agentsession.api.conditions import READY
 from agentsession.api.installation import Installation
 from agentsession.api.tenant import AgentTenant, AgentTenantStatus
@@ -27,13 +27,22 @@ from agentsession.resources.network import network_policy
 from agentsession.resources.tenancy import service_account, workspace_claim
 from agentsession.usage.meters import Meters
 
-from .decide import decide
+from .decide import decide, invalid
 
 POLL = timedelta(seconds=5)
 
 
+class _Known(KubeModel):
+    """A tenant whose spec these models do not admit."""
+
+    status: AgentTenantStatus = AgentTenantStatus()
+
+
 class TenantController:
-    """Reconciles one tenant. What it applied is remembered, so that an unchanged tenant costs no write."""
+    """Reconciles one tenant. What it applied is remembered, so that an unchanged tenant costs no write.
+
+    changed: told of each tenant whose sessions may now get on, or no more.
+    """
 
     def __init__(
         self,
@@ -42,25 +51,27 @@ class TenantController:
         meters: Meters,
         recorder: EventRecorder,
         install: Installation,
-        ready_changed: Callable[[Key], None],
+        changed: Callable[[Key], None],
     ) -> None:
         self._api = api
         self._caches = caches
         self._meters = meters
         self._recorder = recorder
         self._install = install
-        self._ready_changed = ready_changed
-        self._applied: dict[tuple[Resource, Key], str] = {}
+        self._changed = changed
+        self._applied: dict[Key, set[str]] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Returns when to look again if nothing happens."""
         raw = self._caches.tenants.get(key)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
-            self._ready_changed(key)
+            self._applied.pop(key, None)
+            self._changed(key)
             return None
         try:
             tenant = AgentTenant.model_validate(raw)
-        except ValidationError:
+        except ValidationError as error:
+            await self._refuse(raw, error)
             return None
         problem = await self._furnish(tenant)
         credential = self._meters.credential(key, tenant.metadata.generation)
@@ -71,35 +82,49 @@ class TenantController:
 
     async def _furnish(self, tenant: AgentTenant) -> str | None:
         """Make the namespace ready. Returns what the API server refuses, in one line; raises what may pass."""
-        namespace = tenant.metadata.namespace
         try:
-            await self._hold_policy(namespace)
-            await self._apply_once(SERVICEACCOUNTS, service_account(namespace))
+            await self._hold_policy(tenant.key)
+            await self._apply_once(tenant.key, SERVICEACCOUNTS, service_account(tenant.metadata.namespace))
             if tenant.spec.workspace is not None:
-                await self._apply_once(PERSISTENTVOLUMECLAIMS, workspace_claim(tenant, tenant.spec.workspace))
+                claim = workspace_claim(tenant, tenant.spec.workspace)
+                await self._apply_once(tenant.key, PERSISTENTVOLUMECLAIMS, claim)
         except (ForbiddenError, InvalidError, NotFoundError) as error:
             return f"the API server refuses: {error.message}"
         return None
 
-    async def _hold_policy(self, namespace: str) -> None:
+    async def _hold_policy(self, tenant: Key) -> None:
+        namespace = tenant[0]
         desired = network_policy(namespace, self._install)
         current = self._caches.policies.get((namespace, NETWORK_POLICY))
         if current is None or current["spec"] != desired["spec"]:
             applied = await self._api.apply(NETWORKPOLICIES, desired)
             self._caches.policies.observe("MODIFIED", applied)
+            self._changed(tenant)
 
-    async def _apply_once(self, resource: Resource, body: KubeObject) -> None:
-        where = (resource, (body["metadata"]["namespace"], body["metadata"]["name"]))
+    async def _apply_once(self, tenant: Key, resource: Resource, body: KubeObject) -> None:
         text = json.dumps(body, sort_keys=True)
-        if self._applied.get(where) != text:
+        if text not in self._applied.get(tenant, set()):
             await self._api.apply(resource, body)
-            self._applied[where] = text
+            self._applied.setdefault(tenant, set()).add(text)
+
+    async def _refuse(self, raw: KubeObject, error: ValidationError) -> None:
+        """A spec that this operator's models do not know, as after a change of versions."""
+        known = _Known.model_validate(raw)
+        status = invalid(known.metadata, known.status, error, datetime.now(UTC))
+        if status != known.status:
+            await self._write(raw, known.status, status)
 
     async def _write(self, raw: KubeObject, before: AgentTenantStatus, after: AgentTenantStatus) -> None:
         key = (raw["metadata"]["namespace"], raw["metadata"]["name"])
-        written = await self._api.apply_status(AGENTTENANTS, key, to_json(after), uid=raw["metadata"]["uid"])
+        written = await self._api.apply_status(
+            AGENTTENANTS,
+            key,
+            to_json(after),
+            uid=raw["metadata"]["uid"],
+            resource_version=raw["metadata"]["resourceVersion"],
+        )
         self._caches.tenants.observe("MODIFIED", written)
-        self._ready_changed(key)
+        self._changed(key)
         old, new = condition(before.conditions, READY), condition(after.conditions, READY)
         if new is not None and new.reason != "CredentialPending" and (old is None or old.reason != new.reason):
             severity: Severity = "Normal" if new.status == "True" else "Warning"

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Sequence, Set
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,11 +17,16 @@ from agentsession.keys.keyring import Keyring
 
 PERIOD = 2.0
 PULL_SECONDS = 5.0
+SETTLE_TRIES = 3
+REMEMBERED = timedelta(days=31)
+"""Longer than a session can last."""
 logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 Resolve = Callable[[str], Awaitable[list[str]]]
 """From the URL of all peers to the base URL of each."""
+Busy = Sequence[tuple[datetime, datetime | None]]
+"""When a session's turns began and ended; None: it goes on."""
 
 
 async def resolve_peers(url: str) -> list[str]:
@@ -29,6 +35,13 @@ async def resolve_peers(url: str) -> list[str]:
     infos = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
     addresses = sorted({str(info[4][0]) for info in infos})
     return [f"{parts.scheme}://{f'[{ip}]' if ':' in ip else ip}:{parts.port or 80}" for ip in addresses]
+
+
+class _Silence(NamedTuple):
+    """From when an egress process was last heard to when it was found gone: what it served then, nobody knows."""
+
+    since: datetime
+    until: datetime | None
 
 
 class Meters:
@@ -43,6 +56,7 @@ class Meters:
         session_changed: Callable[[Key], None],
         tenant_changed: Callable[[Key], None],
         resolve: Resolve = resolve_peers,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._http = http
         self._keyring = keyring
@@ -50,25 +64,39 @@ class Meters:
         self._session_changed = session_changed
         self._tenant_changed = tenant_changed
         self._resolve = resolve
+        self._now = now
         self._lock = asyncio.Lock()
+        self._pulls = 0
+        self._complete = False
         self._last: dict[str, tuple[str, int]] = {}
-        self._sessions: dict[str, dict[str, SessionUsage]] = {}
+        self._sessions: dict[Key, dict[tuple[str, str], SessionUsage]] = {}
         self._credentials: dict[Key, dict[str, TenantCredential]] = {}
-        self.alive: frozenset[str] | None = None
-        """Incarnations that answered the last pull; None while some process did not answer."""
+        self._heard: dict[str, datetime] = {}
+        self._gone: dict[str, _Silence] = {}
+        self._answered: Set[str] = frozenset()
+        self._alive: Set[str] | None = None
 
-    def session(self, uid: str) -> list[SessionUsage]:
+    def session(self, key: Key, uid: str) -> list[SessionUsage]:
         """What each egress process reported of a session."""
-        return list(self._sessions.get(uid, {}).values())
+        return [usage for usage in self._sessions.get(key, {}).values() if usage.session_uid == uid]
 
     def credential(self, key: Key, generation: int) -> TenantCredential | None:
         """The worst that a living egress process says of a tenant's credential; None before any has looked."""
         said = [item for item in self._credentials.get(key, {}).values() if item.generation == generation]
         return next((item for item in said if item.state != "Ready"), said[0] if said else None)
 
-    def forget_session(self, uid: str) -> None:
+    def lost(self, served: Set[str], busy: Busy) -> frozenset[str]:
+        """The processes whose last word on a session was not heard: gone ones that are known to have served it, and
+        those that fell silent while it was busy. Nothing while it is not known which processes there are."""
+        if self._alive is None:
+            return frozenset()
+        silent = {name: _Silence(since, None) for name, since in self._heard.items() if name not in self._alive}
+        doubtful = (name for name, silence in (self._gone | silent).items() if _overlaps(silence, busy))
+        return frozenset([*(served - self._alive), *doubtful])
+
+    def forget(self, key: Key) -> None:
         """The session is gone."""
-        self._sessions.pop(uid, None)
+        self._sessions.pop(key, None)
 
     async def run(self) -> None:
         """Pull for ever."""
@@ -76,26 +104,48 @@ class Meters:
             await self.pull()
             await asyncio.sleep(PERIOD)
 
+    async def settle(self) -> None:
+        """Have the last word of every process. One that will not answer counts as gone until it does."""
+        for _ in range(SETTLE_TRIES):
+            if await self.pull():
+                return
+        self._alive = self._answered
+
     async def pull(self) -> bool:
-        """Ask every process for what changed. Whether all of them answered; what did not answer keeps its last word."""
+        """Ask every process for what changed. Whether all of them answered; what did not answer keeps its last word.
+
+        Callers who come while one is under way share the next one.
+        """
+        begun = self._pulls
         async with self._lock:
-            try:
-                peers = await self._resolve(self._peers_url)
-            except OSError as error:
-                logger.warning("egress processes cannot be found: %s", error)
-                peers = []
-            answers = await asyncio.gather(*(self._ask(peer) for peer in peers))
-            complete = bool(answers) and all(answer is not None for answer in answers)
-            reports = [answer for answer in answers if answer is not None]
-            self.alive = frozenset(report.incarnation for report in reports) if complete else None
-            for report in reports:
-                self._take(report)
-            self._drop_dead()
-            return complete
+            if self._pulls == begun:
+                self._pulls += 1
+                self._complete = await self._pull()
+            return self._complete
+
+    async def _pull(self) -> bool:
+        try:
+            peers = await self._resolve(self._peers_url)
+        except OSError as error:
+            logger.warning("egress processes cannot be found: %s", error)
+            peers = []
+        asked = self._now()
+        answers = await asyncio.gather(*(self._ask(peer) for peer in peers))
+        reports = [answer for answer in answers if answer is not None]
+        self._last = {peer: self._last[peer] for peer in peers if peer in self._last}
+        self._answered = {report.incarnation for report in reports}
+        for report in reports:
+            self._heard[report.incarnation] = asked
+            self._take(report)
+        complete = bool(answers) and len(reports) == len(answers)
+        self._alive = self._answered if complete else None
+        if complete:
+            self._bury(self._answered)
+        return complete
 
     async def _ask(self, peer: str) -> Report | None:
         incarnation, sequence = self._last.get(peer, ("", 0))
-        headers = {"Authorization": f"Bearer {usage_call(self._keyring(), datetime.now(UTC))}"}
+        headers = {"Authorization": f"Bearer {usage_call(self._keyring(), self._now())}"}
         try:
             async with asyncio.timeout(PULL_SECONDS):
                 report = await self._get(peer, sequence, headers)
@@ -115,8 +165,9 @@ class Meters:
 
     def _take(self, report: Report) -> None:
         for usage in report.sessions:
-            self._sessions.setdefault(usage.session_uid, {})[report.incarnation] = usage
-            self._session_changed((usage.namespace, usage.session_name))
+            key = (usage.namespace, usage.session_name)
+            self._sessions.setdefault(key, {})[usage.session_uid, report.incarnation] = usage
+            self._session_changed(key)
         for credential in report.tenants:
             key = (credential.namespace, credential.name)
             known = self._credentials.setdefault(key, {})
@@ -124,10 +175,21 @@ class Meters:
                 known[report.incarnation] = credential
                 self._tenant_changed(key)
 
-    def _drop_dead(self) -> None:
-        if self.alive is None:
-            return
+    def _bury(self, alive: Set[str]) -> None:
+        """Note which processes are gone, and forget what they said of credentials."""
+        now = self._now()
+        for name in self._heard.keys() - alive:
+            logger.info("egress process %s is gone", name)
+            self._gone[name] = _Silence(self._heard.pop(name), now)
+        self._gone = {name: item for name, item in self._gone.items() if item.until and now - item.until < REMEMBERED}
         for key, known in self._credentials.items():
-            for incarnation in known.keys() - self.alive:
-                del known[incarnation]
+            for name in known.keys() - alive:
+                del known[name]
                 self._tenant_changed(key)
+
+
+def _overlaps(silence: _Silence, busy: Busy) -> bool:
+    return any(
+        (silence.until is None or begun <= silence.until) and (ended is None or ended >= silence.since)
+        for begun, ended in busy
+    )

@@ -1,0 +1,69 @@
+"""One queue per controller, and what a change of any watched object puts into them."""
+
+from agentsession import watches
+from agentsession.api.conditions import FINISHED
+from agentsession.kube.caches import Caches
+from agentsession.kube.objects import Key, KubeObject, controller_of, labels_of
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.kube.workqueue import Priority, WorkQueue
+from agentsession.resources.names import TENANT_LABEL
+from agentsession.sessions.slots import next_waiting, tenant_of
+
+
+class Queues:
+    """Filled in every replica; only the leader's workers serve them."""
+
+    def __init__(self, caches: Caches) -> None:
+        self._caches = caches
+        self.sessions = WorkQueue("sessions")
+        self.tenants = WorkQueue("tenants")
+
+    def changed(self) -> dict[Resource, watches.Changed]:
+        """By watched kind: what to do when an object of it changed."""
+        return {
+            AGENTSESSIONS: self._session_changed,
+            AGENTTENANTS: lambda key, _: self.tenants.add(key),
+            PODS: self._pod_changed,
+            NETWORKPOLICIES: lambda key, _: self._namespace_changed(key[0]),
+            NAMESPACES: lambda key, _: self._namespace_changed(key[1]),
+        }
+
+    def tenant_changed(self, tenant: Key) -> None:
+        """Sessions wait for their tenant: bring those back that have not finished."""
+        for session in self._unfinished(tenant[0]):
+            if tenant_of(session) == tenant[1]:
+                self.sessions.add(_key(session))
+
+    def _session_changed(self, key: Key, session: KubeObject | None) -> None:
+        new = session is not None and not session.get("status")
+        self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
+
+    def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
+        owner = controller_of(pod) if pod is not None else None
+        if owner is not None and owner.get("kind") == AGENTSESSIONS.kind:
+            self.sessions.add((key[0], owner["name"]))
+        if pod is None:  # a resync found it gone, and cannot say whose it was
+            for session in self._unfinished(key[0]):
+                self.sessions.add(_key(session))
+        elif self._caches.pods.get(key) is None:
+            waiting = next_waiting(self._caches.sessions.in_namespace(key[0]), labels_of(pod).get(TENANT_LABEL, ""))
+            if waiting is not None:
+                self.sessions.add(_key(waiting))
+
+    def _namespace_changed(self, namespace: str) -> None:
+        for tenant in self._caches.tenants.in_namespace(namespace):
+            self.tenants.add(_key(tenant))
+        for session in self._unfinished(namespace):
+            self.sessions.add(_key(session))
+
+    def _unfinished(self, namespace: str) -> list[KubeObject]:
+        return [session for session in self._caches.sessions.in_namespace(namespace) if not _finished(session)]
+
+
+def _key(body: KubeObject) -> Key:
+    return body["metadata"]["namespace"], body["metadata"]["name"]
+
+
+def _finished(session: KubeObject) -> bool:
+    conditions = session.get("status", {}).get("conditions", [])
+    return any(item["type"] == FINISHED and item["status"] == "True" for item in conditions)

@@ -1,0 +1,81 @@
+"""A tenant's sessions.maxConcurrent: counted from caches each time, so that there is no counter to lose. Pure.
+
+A slot is held by a pod, until the pod is gone: what a tenant occupies is bounded, whatever its sessions say. Sessions
+that could start but may not wait for the older ones, so that none is passed by.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from agentsession.api.conditions import ACCEPTED, FINISHED, READY, RESOLVED_REFS
+from agentsession.kube.objects import KubeObject, labels_of
+from agentsession.resources.names import TENANT_LABEL, runner_pod_name
+
+AT_CAPACITY = "TenantAtCapacity"
+REFUSED = "RunnerRefused"
+
+
+class Slot(NamedTuple):
+    """A pod that is being created and that the cache does not have yet."""
+
+    namespace: str
+    tenant: str
+    pod_name: str
+
+
+def free_slots(
+    session: KubeObject,
+    sessions: Iterable[KubeObject],
+    pods: Iterable[KubeObject],
+    starting: Collection[Slot],
+    most: int,
+) -> int:
+    """How many of its tenant's sessions may start now, seen from `session`: those that are older come first.
+
+    sessions, pods: all of its namespace. starting: what the pods do not show yet. most: the tenant's maxConcurrent.
+    """
+    namespace, tenant = session["metadata"]["namespace"], tenant_of(session)
+    running = {pod["metadata"]["name"] for pod in pods if labels_of(pod).get(TENANT_LABEL) == tenant}
+    running |= {slot.pod_name for slot in starting if (slot.namespace, slot.tenant) == (namespace, tenant)}
+    ahead = sum(
+        tenant_of(other) == tenant and _age(other) < _age(session) and _may_start(other) and _pod(other) not in running
+        for other in sessions
+    )
+    return most - len(running) - ahead
+
+
+def next_waiting(sessions: Iterable[KubeObject], tenant: str) -> KubeObject | None:
+    """The session whose turn it is when one of the tenant's slots becomes free."""
+    waiting = (item for item in sessions if tenant_of(item) == tenant and _said(item, READY)[1] == AT_CAPACITY)
+    return min(waiting, key=_age, default=None)
+
+
+def tenant_of(session: KubeObject) -> str:
+    """The name of its AgentTenant."""
+    name: str = session["spec"].get("tenantRef", {}).get("name", "default")
+    return name
+
+
+def _may_start(session: KubeObject) -> bool:
+    """Not so one that the API server refuses a pod: it would hold up all that are younger."""
+    return (
+        _said(session, FINISHED)[0] != "True"
+        and _said(session, ACCEPTED)[0] != "False"
+        and _said(session, RESOLVED_REFS)[0] != "False"
+        and _said(session, READY)[1] != REFUSED
+        and "deletionTimestamp" not in session["metadata"]
+    )
+
+
+def _said(session: KubeObject, type_: str) -> tuple[str, str]:
+    """Status and reason of a condition."""
+    conditions: list[dict[str, str]] = session.get("status", {}).get("conditions", [])
+    return next(((item["status"], item["reason"]) for item in conditions if item["type"] == type_), ("", ""))
+
+
+def _pod(session: KubeObject) -> str:
+    return runner_pod_name(session["metadata"]["name"], session["metadata"]["uid"])
+
+
+def _age(session: KubeObject) -> tuple[str, str]:
+    return session["metadata"].get("creationTimestamp", ""), session["metadata"]["name"]

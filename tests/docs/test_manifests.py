@@ -1,0 +1,57 @@
+"""The API server takes every manifest that people are shown: CEL rules and defaults are its own."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agentsession.api.schema import crds
+from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import NotFoundError
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, Resource
+from tests.docs.pages import ROOT, documents
+
+pytestmark = pytest.mark.apiserver
+
+CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
+RBAC = "rbac.authorization.k8s.io"
+RESOURCES = {
+    resource.kind: resource
+    for resource in (
+        AGENTSESSIONS,
+        AGENTTENANTS,
+        CONFIGMAPS,
+        Resource(RBAC, "v1", "Role", "roles"),
+        Resource(RBAC, "v1", "RoleBinding", "rolebindings"),
+    )
+}
+
+
+def example(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+SHOWN = {"README.md": [document for document in documents() if "kind" in document]} | {
+    path.name: example(path) for path in sorted((ROOT / "manifests" / "examples").glob("*.yaml"))
+}
+
+
+@pytest.mark.parametrize("source", SHOWN)
+async def test_is_taken(api: ApiClient, namespace: str, source: str) -> None:
+    for crd in crds():
+        await api.apply(CRDS, crd)
+    for document in SHOWN[source]:
+        placed = {**document, "metadata": {**document["metadata"], "namespace": namespace}}
+        await _create_once_served(api, RESOURCES[document["kind"]], placed)
+
+
+async def _create_once_served(api: ApiClient, resource: Resource, body: dict[str, Any]) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await api.create(resource, body)
+            except NotFoundError:
+                continue
+            return
