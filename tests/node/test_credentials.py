@@ -24,11 +24,11 @@ pytestmark = pytest.mark.node
 
 PLANT = """
 echo $0 > /workspace/work/file; ln -s $0 /config/claude/link; mkdir /tmp/home/$0
-echo $0 > /proc/1/fd/1; echo $0 > /dev/termination-log
+echo $0 > /proc/1/fd/1
 LEAK=$0 setsid sleep 300 > /dev/null 2>&1 &
 """
 """A shell script whose $0 is the text to plant."""
-PLACES = {"/workspace/work/file", "/config/claude/link", "/tmp/home/{text}", "/dev/termination-log"}  # noqa: S108
+PLACES = {"/workspace/work/file", "/config/claude/link", "/tmp/home/{text}"}  # noqa: S108
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def test_the_key_is_not_in_the_logs_of_the_runner(found: Found) -> None:
 
 
 def test_the_key_is_not_in_last_words(found: Found) -> None:
-    assert f'"message": "{found.decoy}' in found.ended
+    assert '"terminated"' in found.ended
     assert found.key not in found.ended
 
 

@@ -177,9 +177,9 @@ async def _see(world: World, case: Case) -> Seen:
     team = await world.team(**case.team)
     if case.prepare is not None:
         await case.prepare(team)
-    await team.start("s", **{"prompt": PROMPT, **case.spec})
     if case.tenant is not None:
         await team.tenant_says(case.tenant)
+    await team.start("s", **{"prompt": PROMPT, **case.spec})
     broken = await team.until(
         "s", lambda now: reason(now) == case.reason and all(part in said(now).message for part in case.says)
     )

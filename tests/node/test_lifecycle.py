@@ -49,7 +49,11 @@ class Ending:
 
 
 ENDINGS = {
-    "401": Ending('[[error: 401 authentication_error message="the key is bad"]]', "TurnFailed", "the key is bad"),
+    "401": Ending(
+        '[[error: 401 authentication_error message="the key is bad"]] [[headers: x-should-retry=false]]',
+        "TurnFailed",
+        "the key is bad",
+    ),
     "529": Ending(
         '[[error: 529 overloaded_error message="come back later"]] [[headers: x-should-retry=false]]',
         "TurnFailed",

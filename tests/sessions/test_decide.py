@@ -1,14 +1,17 @@
 """The decision, one behaviour a test."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from agentsession.api.base import condition
 from agentsession.api.session import AgentSession, AgentSessionStatus
+from agentsession.sessions import report
 from agentsession.sessions.decide import decide
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, DeleteSession, Listen, Plan, Prompt
+from agentsession.sessions.podview import PodView, Trouble
 
 from .build import INSTALL, NOW, ended_pod, known, observed, pod, runner, said, served, session, tenant
 
@@ -53,7 +56,7 @@ def test_a_new_session_gets_a_runner() -> None:
         ),
     ],
 )
-def test_a_spec_that_cannot_work_is_stalled_and_names_the_field(spec: dict[str, object], why: str) -> None:
+def test_a_spec_that_cannot_work_is_stalled_and_names_the_field(spec: dict[str, Any], why: str) -> None:
     made = plan(session(**spec), observed())
     assert made.actions == []
     assert made.requeue_after is None
@@ -163,10 +166,103 @@ def test_a_failed_turn_fails_an_ephemeral_session() -> None:
     assert made.status.result.is_error
 
 
+@pytest.mark.parametrize(
+    "seen_pod",
+    [pod(deleting=True), ended_pod("RunnerEvicted"), ended_pod("RunnerOutOfMemory"), ended_pod("WallClockExceeded")],
+)
+def test_an_answer_counts_whatever_becomes_of_its_runner(seen_pod: PodView) -> None:
+    made = plan(session(AgentSessionStatus(turns=[known()])), observed(pod=seen_pod, runner=runner("Ready", said())))
+    assert reason(made) == "True Completed"
+
+
+def test_an_answer_in_status_counts_when_the_pod_is_gone() -> None:
+    made = plan(session(AgentSessionStatus(turns=[known(state="Completed")])), observed())
+    assert reason(made) == "True Completed"
+
+
+def test_a_turn_that_failed_at_the_limit_says_the_limit() -> None:
+    failed = runner("Ready", said(phase="Failed", reason="API Error: 429"))
+    before = AgentSessionStatus(turns=[known()])
+    at_first = plan(session(before), observed(pod=pod(), runner=failed))
+    assert at_first.settle_usage
+    settled = plan(session(before), observed(pod=pod(), runner=failed, usage=[served(stopped="TurnLimit")]))
+    assert reason(settled) == "False TurnLimitReached"
+
+
+def test_a_good_answer_counts_although_the_limit_was_reached() -> None:
+    seen = observed(pod=pod(), runner=runner("Ready", said()), usage=[served(stopped="TurnLimit")])
+    assert reason(plan(session(AgentSessionStatus(turns=[known()])), seen)) == "True Completed"
+
+
+def test_an_image_that_is_withdrawn_does_not_touch_what_runs() -> None:
+    who = session(AgentSessionStatus(turns=[known()]), runtime={"image": "withdrawn:1"})
+    made = plan(who, observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
+    assert reason(made) == "True Connected"
+    assert reason(plan(session(runtime={"image": "withdrawn:1"}), observed()), "Stalled") == "True ImageNotAllowed"
+
+
+def test_a_new_leader_changes_nothing_before_it_has_heard_the_runner() -> None:
+    before = plan(session(**TestLongRunning.spec), observed(pod=pod(), runner=runner("Ready", bound=True))).status
+    made = plan(session(before, **TestLongRunning.spec), observed(pod=pod()))
+    assert made.status == before
+    assert kinds(made) == [Listen]
+
+
+def test_a_new_leader_starts_no_follow_up_before_it_has_heard_the_runner() -> None:
+    before = AgentSessionStatus(turns=[known(state="Completed")])
+    made = plan(session(before, **TestLongRunning.spec), observed(pod=pod()))
+    assert [turn.id for turn in made.status.turns] == ["prompt"]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        observed(pod=pod(running=False, ip=None)),
+        observed(pod=pod()),
+        observed(pod=pod(), runner=runner(bound=False)),
+    ],
+)
+def test_every_step_with_a_pod_ends_with_its_wall_clock(seen: Observed) -> None:
+    assert plan(session(), seen).requeue_after == timedelta(hours=1) - timedelta(seconds=3)
+    assert reason(plan(session(limits={"wallClock": "3s"}), seen)) == "False WallClockExceeded"
+
+
+def test_a_refusal_of_the_api_server_stands_until_a_pod_is_there() -> None:
+    before = report.starting(session(), observed(), Trouble("RunnerRefused", "exceeded quota"), NOW)
+    again = plan(session(before), observed())
+    assert kinds(again) == [CreateRunner]
+    assert reason(again) == "False RunnerRefused"
+    assert reason(plan(session(before), observed(pod=pod(running=False)))) == "False Starting"
+
+
+def test_it_costs_three_status_writes_from_creation_to_the_end() -> None:
+    status, written = AgentSessionStatus(), 0
+    steps = [
+        observed(),
+        observed(pod=pod(running=False, ip=None, contained=False)),
+        observed(pod=pod(running=False)),
+        observed(pod=pod()),
+        observed(pod=pod(), runner=runner("Starting", bound=False)),
+        observed(pod=pod(), runner=runner(bound=False)),
+        observed(pod=pod(), runner=runner("Busy", said(phase="Running"))),
+        observed(pod=pod(), runner=runner("Ready", said())),
+        observed(pod=pod(deleting=True)),
+        observed(),
+    ]
+    for seen in steps:
+        after = plan(session(status), seen).status
+        written += after != status
+        status = after
+    assert written == 3
+
+
 class TestLongRunning:
     """A conversation that goes on."""
 
-    spec = {"lifecycle": "LongRunning", "followUps": [{"id": "a", "prompt": "A"}, {"id": "b", "prompt": "B"}]}
+    spec: dict[str, Any] = {
+        "lifecycle": "LongRunning",
+        "followUps": [{"id": "a", "prompt": "A"}, {"id": "b", "prompt": "B"}],
+    }
 
     def test_it_waits_for_input(self) -> None:
         made = plan(session(lifecycle="LongRunning"), observed(pod=pod(), runner=runner("Ready", said())))

@@ -14,15 +14,22 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 
 class SpecModel(BaseModel):
-    """A part of a spec. Unknown fields are refused: a field that does nothing must not be accepted."""
+    """A part of a spec. Unknown fields are refused: a field that does nothing must not be accepted.
 
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    Errors do not show the input: it may be session text, which has no place in logs.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, alias_generator=to_camel, populate_by_name=True
+    )
 
 
 class StatusModel(BaseModel):
     """A part of a status. Unknown fields are dropped, so that an older operator reads a newer status."""
 
-    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="ignore", hide_input_in_errors=True, alias_generator=to_camel, populate_by_name=True
+    )
 
 
 def _to_utc(value: datetime) -> datetime:

@@ -7,7 +7,6 @@ that clock turns the queue's.
 
 import asyncio
 import random
-from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import IntEnum
@@ -19,15 +18,12 @@ from agentsession.kube.objects import Key
 BASE_DELAY = 0.2
 MAX_DELAY = 300.0
 """Seconds of back-off: doubled per failure from the base to the longest, each shortened by up to a half."""
-MAX_KEYS_PER_NAMESPACE = 10_000
-"""Keys of one namespace that may wait. More are dropped and counted; the next resync brings them back."""
 HIGH_IN_A_ROW = 16
 """After so many high-priority keys one normal key has its turn, so that a flood of claims cannot stop housekeeping."""
 
 _DEPTH = Gauge("agentsession_queue_depth", "Keys that are ready and wait for a worker.", ["queue"])
 _WAIT = Histogram("agentsession_queue_wait_seconds", "From ready to a worker.", ["queue", "priority"])
 _RETRIES = Counter("agentsession_queue_retries_total", "Keys put back after a failure.", ["queue"])
-_DROPPED = Counter("agentsession_queue_dropped_total", "Keys refused because their namespace has too many.", ["queue"])
 
 
 class Priority(IntEnum):
@@ -71,6 +67,7 @@ class _Turns:
 class WorkQueue:
     """`key = await get()`, work, then one of `forget`, `retry` or `add_after`, and always `done`.
 
+    A key waits at most once, so the queue is never longer than the caches behind it.
     Belongs to one event loop. All methods but `get` return at once.
     """
 
@@ -78,16 +75,13 @@ class WorkQueue:
         self,
         name: str,
         *,
-        max_keys_per_namespace: int = MAX_KEYS_PER_NAMESPACE,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._name = name
-        self._max = max_keys_per_namespace
         self._uniform = uniform
         self._ready = {priority: _Turns() for priority in Priority}
         self._ready_count = asyncio.Semaphore(0)
         self._delayed: dict[Key, asyncio.TimerHandle] = {}
-        self._waiting: Tally[str] = Tally()  # ready and delayed keys per namespace
         self._working: dict[Key, Priority] = {}
         self._dirty: dict[Key, Priority] = {}  # added while a worker had them
         self._failures: dict[Key, int] = {}
@@ -100,7 +94,8 @@ class WorkQueue:
             self._dirty[key] = min(priority, self._dirty.get(key, priority))
         elif key in normal and priority is Priority.HIGH:
             high.push(key, normal.remove(key))
-        elif key not in normal and key not in high and self._admit(key):
+        elif key not in normal and key not in high:
+            self._end_delay(key)
             self._ready[priority].push(key, self._now())
             self._ready_count.release()
             _DEPTH.labels(self._name).inc()
@@ -110,7 +105,8 @@ class WorkQueue:
         due = self._now() + delay
         timer = self._delayed.get(key)
         sooner = key in self._dirty or any(key in turns for turns in self._ready.values())
-        if not sooner and (timer is None or due < timer.when()) and self._admit(key):
+        if not sooner and (timer is None or due < timer.when()):
+            self._end_delay(key)
             self._delayed[key] = asyncio.get_running_loop().call_at(due, self._come_due, key, priority)
 
     def retry(self, key: Key, min_delay: float = 0.0) -> float:
@@ -135,7 +131,6 @@ class WorkQueue:
         await self._ready_count.acquire()
         priority = self._next_priority()
         key, since = self._ready[priority].pop()
-        self._leave(key)
         self._working[key] = priority
         _DEPTH.labels(self._name).dec()
         _WAIT.labels(self._name, priority.name.lower()).observe(self._now() - since)
@@ -157,25 +152,11 @@ class WorkQueue:
 
     def _come_due(self, key: Key, priority: Priority) -> None:
         del self._delayed[key]
-        self._leave(key)
         self.add(key, priority)
 
-    def _admit(self, key: Key) -> bool:
-        """Take a place among the waiting keys of the namespace, or keep the one that a pending delay holds."""
-        timer = self._delayed.pop(key, None)
-        if timer is not None:
+    def _end_delay(self, key: Key) -> None:
+        if (timer := self._delayed.pop(key, None)) is not None:
             timer.cancel()
-            return True
-        if self._waiting[key[0]] >= self._max:
-            _DROPPED.labels(self._name).inc()
-            return False
-        self._waiting[key[0]] += 1
-        return True
-
-    def _leave(self, key: Key) -> None:
-        self._waiting[key[0]] -= 1
-        if not self._waiting[key[0]]:
-            del self._waiting[key[0]]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -21,6 +21,9 @@ from .options import options_json
 from .surroundings import Surroundings
 
 TMP_SIZE = "1Gi"
+UNREACHABLE = "/root/termination-log"
+"""Where the runner's own last words would go: nobody but root may enter that folder. The file is the kubelet's and no
+limit of the pod counts it, so an agent that could write it could fill the node's disk."""
 
 
 def runner_pod(
@@ -94,6 +97,14 @@ def _container(
     name: str, command: str, session: AgentSession, install: Installation, surroundings: Surroundings
 ) -> dict[str, object]:
     token_mount = {"name": "token", "mountPath": protocol.SERVICE_ACCOUNT_TOKEN.rpartition("/")[0], "readOnly": True}
+    own: dict[str, dict[str, object]] = {
+        CONTAIN_CONTAINER: {"volumeMounts": [*_mounts(), token_mount]},
+        RUNNER_CONTAINER: {
+            "volumeMounts": _mounts(),
+            "ports": [{"name": "runner", "containerPort": protocol.PORT}],
+            "terminationMessagePath": UNREACHABLE,
+        },
+    }
     return {
         "name": name,
         "image": session.spec.runtime.image or install.runner.image,
@@ -106,8 +117,7 @@ def _container(
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": [*_mounts(), *([token_mount] if name == CONTAIN_CONTAINER else [])],
-        **({"ports": [{"name": "runner", "containerPort": protocol.PORT}]} if name == RUNNER_CONTAINER else {}),
+        **own[name],
     }
 
 

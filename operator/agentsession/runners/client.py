@@ -4,6 +4,7 @@ No redirect is followed, nothing is decompressed, size and time are capped, cont
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from agentsession.keys.keyring import Keyring
 from agentsession_runner.protocol import PORT, Action, BindRequest, PromptRequest, State
 
 MAX_BYTES = 4 * 1024 * 1024
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""C0 and C1 controls, and what turns the direction of text or hides in it."""
 CALL_SECONDS = 5.0
 WAIT_SECONDS = 25.0
 """How long a runner may keep a long poll open; below the protocol's 30 s."""
@@ -98,8 +101,8 @@ class RunnerClient:
             raise RunnerError(f"no answer to {action}: {type(error).__name__}") from error
         try:
             return _printable(State.model_validate_json(raw))
-        except ValidationError as error:
-            raise RunnerError(f"the runner's answer to {action} is not of the protocol") from error
+        except ValidationError:  # its text has the answer in it, which is nobody's to log
+            raise RunnerError(f"the runner's answer to {action} is not of the protocol") from None
 
 
 def runner_http() -> aiohttp.ClientSession:
@@ -137,4 +140,4 @@ def _printable(state: State) -> State:
 
 def printable(text: str) -> str:
     """The text without control characters, but for line breaks and tabs."""
-    return "".join(char for char in text if char in "\n\t" or char.isprintable())
+    return _CONTROL.sub("", text)

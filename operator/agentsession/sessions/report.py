@@ -130,9 +130,7 @@ def finished(
 
 def late_usage(session: AgentSession, seen: Observed) -> AgentSessionStatus:
     """After the end only usage can still move: a request that was under way may be counted late."""
-    status = session.status.model_copy(deep=True)
-    status.usage = merged(status.usage, seen.usage)
-    return status
+    return session.status.model_copy(update={"usage": merged(session.status.usage, seen.usage)})
 
 
 def unready_since(session: AgentSession) -> datetime | None:
@@ -142,7 +140,7 @@ def unready_since(session: AgentSession) -> datetime | None:
 
 
 def _status(session: Known, phase: Phase, marks: Sequence[Mark], now: datetime) -> AgentSessionStatus:
-    status = session.status.model_copy(deep=True)
+    status = session.status.model_copy(update={"timings": session.status.timings.model_copy()})
     status.phase = phase
     status.observed_generation = session.metadata.generation
     status.conditions = mark(session.status.conditions, marks, session.metadata.generation, now)

@@ -1,0 +1,150 @@
+"""Following runners: every change is told, a silent one is asked again, and no runner can make the operator spin."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from agentsession.runners import listeners as listeners_module
+from agentsession.runners.client import RunnerClient, RunnerError, Target
+from agentsession.runners.listeners import Listeners
+from agentsession_runner.protocol import State
+
+pytestmark = pytest.mark.unit
+
+KEY = ("n", "s")
+TARGET = Target("p-1", "10.0.0.9", "s-1")
+
+
+class Runner(RunnerClient):
+    """A runner in memory: answers polls as the protocol says."""
+
+    def __init__(self) -> None:
+        self.polls: list[tuple[Target, int]] = []
+        self.failures = 0
+        self._state = State(revision=0, phase="Starting")
+        self._changed = asyncio.Event()
+
+    def become(self, revision: int, phase: str) -> State:
+        self._state = State.model_validate({"revision": revision, "phase": phase})
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return self._state
+
+    async def state(self, target: Target, after: int) -> State:
+        self.polls.append((target, after))
+        if self.failures:
+            self.failures -= 1
+            raise RunnerError("no answer")
+        while self._state.revision <= after:
+            await self._changed.wait()
+        return self._state
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner()
+
+
+@pytest.fixture
+def told() -> "asyncio.Queue[tuple[str, str]]":
+    """The keys that were brought back into the queue."""
+    return asyncio.Queue()
+
+
+@pytest.fixture
+async def listeners(
+    runner: Runner, told: "asyncio.Queue[tuple[str, str]]", monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Listeners]:
+    monkeypatch.setattr(listeners_module, "LEAST_PAUSE", 0.001)
+    made = Listeners(runner, told.put_nowait)
+    yield made
+    await made.close()
+
+
+async def test_every_change_is_told(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
+) -> None:
+    listeners.listen(KEY, TARGET)
+    for revision, phase in ((1, "Ready"), (2, "Busy")):
+        assert await told.get() == KEY
+        runner.become(revision, phase)
+    await told.get()
+    heard = listeners.state(KEY, "p-1")
+    assert heard is not None
+    assert heard.phase == "Busy"
+    assert [after for _, after in runner.polls][:3] == [-1, 0, 1]
+
+
+async def test_another_pod_has_said_nothing_yet(listeners: Listeners, told: "asyncio.Queue[tuple[str, str]]") -> None:
+    listeners.listen(KEY, TARGET)
+    await told.get()
+    assert listeners.state(KEY, "p-2") is None
+    assert listeners.state(("n", "other"), "p-1") is None
+
+
+async def test_to_listen_again_is_nothing_and_to_another_pod_is_anew(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
+) -> None:
+    listeners.listen(KEY, TARGET)
+    await told.get()
+    listeners.listen(KEY, TARGET)
+    assert listeners.state(KEY, "p-1") is not None
+    listeners.listen(KEY, Target("p-2", "10.0.0.10", "s-1"))
+    assert listeners.state(KEY, "p-1") is None
+    await told.get()
+    assert runner.polls[-1] == (Target("p-2", "10.0.0.10", "s-1"), -1)
+
+
+async def test_a_failure_is_tried_again(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
+) -> None:
+    runner.failures = 3
+    listeners.listen(KEY, TARGET)
+    await told.get()
+    assert len(runner.polls) == 4
+
+
+async def test_what_a_call_has_heard_is_told_too(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
+) -> None:
+    """Otherwise a failure that came with the answer to a bind would never be looked at."""
+    listeners.listen(KEY, TARGET)
+    await told.get()
+    listeners.heard(KEY, "p-1", runner.become(7, "Failed"))
+    await told.get()
+
+
+async def test_an_older_word_does_not_replace_a_newer_one(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
+) -> None:
+    listeners.listen(KEY, TARGET)
+    runner.become(5, "Busy")
+    await told.get()
+    listeners.heard(KEY, "p-1", State(revision=4, phase="Ready"))
+    heard = listeners.state(KEY, "p-1")
+    assert heard is not None
+    assert heard.revision in (0, 5)
+    listeners.heard(KEY, "p-2", State(revision=9, phase="Failed"))
+    assert listeners.state(KEY, "p-1") == heard
+
+
+async def test_a_runner_that_changes_all_the_time_is_asked_seldom(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners_module, "BURST", 5)
+    monkeypatch.setattr(listeners_module, "CHANGE_SECONDS", 3600.0)
+    listeners.listen(KEY, TARGET)
+    for revision in range(1, 7):
+        await told.get()
+        runner.become(revision, "Busy")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(told.get(), 0.1)
+
+
+async def test_closing_leaves_nobody_listening(listeners: Listeners, told: "asyncio.Queue[tuple[str, str]]") -> None:
+    listeners.listen(KEY, TARGET)
+    await told.get()
+    await listeners.close()
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("listen")]
+    assert listeners.state(KEY, "p-1") is None

@@ -1,0 +1,84 @@
+"""Who may start when a tenant's sessions are limited."""
+
+from typing import Any
+
+import pytest
+
+from agentsession.resources.names import TENANT_LABEL, runner_pod_name
+from agentsession.sessions.slots import Slot, free_slots, next_waiting
+
+pytestmark = pytest.mark.unit
+
+
+def session(name: str, created: str = "2026-01-01T00:00:00Z", tenant: str = "default", **conditions: str) -> Any:
+    """A session; conditions as Type="Status Reason"."""
+    said = [{"type": type_, "status": text.split()[0], "reason": text.split()[1]} for type_, text in conditions.items()]
+    return {
+        "metadata": {"name": name, "namespace": "n", "uid": f"{name}-0000-uid", "creationTimestamp": created},
+        "spec": {"tenantRef": {"name": tenant}},
+        "status": {"conditions": said},
+    }
+
+
+def pod_of(owner: Any, tenant: str = "default") -> Any:
+    name = runner_pod_name(owner["metadata"]["name"], owner["metadata"]["uid"])
+    return {"metadata": {"name": name, "namespace": "n", "labels": {TENANT_LABEL: tenant}}}
+
+
+OLD = session("old", "2026-01-01T00:00:00Z")
+MINE = session("mine", "2026-01-01T00:00:01Z")
+YOUNG = session("young", "2026-01-01T00:00:02Z")
+ALL = [OLD, MINE, YOUNG]
+
+
+def test_older_ones_that_wait_come_first() -> None:
+    assert [free_slots(item, ALL, [], [], 2) for item in ALL] == [2, 1, 0]
+
+
+def test_a_pod_holds_a_slot_even_if_its_session_is_gone() -> None:
+    assert free_slots(MINE, ALL, [pod_of(OLD)], [], 2) == 1
+    assert free_slots(MINE, [MINE], [pod_of(OLD)], [], 2) == 1
+    assert free_slots(MINE, [MINE], [pod_of(YOUNG)], [], 1) == 0
+
+
+def test_a_pod_that_is_being_created_holds_a_slot_once() -> None:
+    coming = Slot("n", "default", pod_of(YOUNG)["metadata"]["name"])
+    assert free_slots(MINE, [MINE, YOUNG], [], [coming], 1) == 0
+    assert free_slots(MINE, [MINE, YOUNG], [pod_of(YOUNG)], [coming], 2) == 1
+
+
+def test_other_tenants_and_namespaces_do_not_count() -> None:
+    other = session("old", tenant="other")
+    assert free_slots(MINE, [other, MINE], [pod_of(other, "other")], [Slot("m", "default", "p")], 1) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Finished": "True Completed"},
+        {"Accepted": "False ImageNotAllowed"},
+        {"ResolvedRefs": "False TenantNotFound"},
+        {"Ready": "False RunnerRefused"},
+    ],
+)
+def test_what_cannot_start_holds_nobody_up(said: dict[str, str]) -> None:
+    assert free_slots(MINE, [session("old", **said), MINE], [], [], 1) == 1
+
+
+def test_what_is_being_deleted_holds_nobody_up() -> None:
+    going = session("old")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:09Z"
+    assert free_slots(MINE, [going, MINE], [], [], 1) == 1
+
+
+def test_sessions_of_the_same_second_go_by_name() -> None:
+    first, second = session("a"), session("b")
+    assert (free_slots(first, [second, first], [], [], 1), free_slots(second, [second, first], [], [], 1)) == (1, 0)
+
+
+def test_the_oldest_that_waits_is_next() -> None:
+    waits = {"Ready": "False TenantAtCapacity"}
+    first, second = session("x", "2026-01-01T00:00:01Z", **waits), session("a", "2026-01-01T00:00:02Z", **waits)
+    foreign = session("o", "2026-01-01T00:00:00Z", "other", **waits)
+    assert next_waiting([OLD, second, first, foreign], "default") == first
+    assert next_waiting([OLD, MINE], "default") is None

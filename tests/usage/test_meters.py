@@ -1,0 +1,254 @@
+"""Pulling from several egress processes, some of which restart, fall silent or vanish."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from agentsession.api.base import to_json
+from agentsession.api.report import CredentialState, Report, SessionUsage, TenantCredential
+from agentsession.api.session import Meter
+from agentsession.keys.call import USAGE_AUDIENCE
+from agentsession.keys.keyring import Keyring, verify
+from agentsession.usage import meters as meters_module
+from agentsession.usage.meters import Meters
+
+pytestmark = pytest.mark.unit
+
+KEYRING = Keyring.generate(datetime.now(UTC))
+KEY = ("n", "s")
+BEGIN = datetime.now(UTC)
+
+
+class Peer:
+    """An egress process that reports what it is told to, and what it was asked."""
+
+    def __init__(self, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.sequence = 1
+        self.sessions: list[SessionUsage] = []
+        self.tenants: list[TenantCredential] = []
+        self.status = 200
+        self.asked: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.url = ""
+
+    def serves(self, output: int, uid: str = "u-1") -> None:
+        meter = Meter(incarnation=self.incarnation, requests=1, output_tokens=output)
+        self.sessions = [SessionUsage(session_uid=uid, namespace=KEY[0], session_name=KEY[1], meter=meter)]
+        self.sequence += 1
+
+    def says(self, state: CredentialState, generation: int = 1) -> None:
+        self.tenants = [TenantCredential(namespace="n", name="default", generation=generation, state=state)]
+        self.sequence += 1
+
+    async def report(self, request: web.Request) -> web.Response:
+        verify(request.headers["Authorization"].removeprefix("Bearer "), KEYRING.jwks(), USAGE_AUDIENCE)
+        self.asked.append(int(request.query["after"]))
+        await self.gate.wait()
+        found = Report(
+            incarnation=self.incarnation, sequence=self.sequence, sessions=self.sessions, tenants=self.tenants
+        )
+        return web.json_response(to_json(found), status=self.status)
+
+
+class Plane:
+    """Peers, the meters that ask them, and a clock."""
+
+    def __init__(self, http: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
+        self.peers: list[Peer] = []
+        self.now = BEGIN
+        self.sessions: list[tuple[str, str]] = []
+        self.tenants: list[tuple[str, str]] = []
+        self.unresolvable = False
+        self._stack = stack
+        self.meters = Meters(
+            http,
+            lambda: KEYRING,
+            "http://peers",
+            session_changed=self.sessions.append,
+            tenant_changed=self.tenants.append,
+            resolve=self._resolve,
+            now=lambda: self.now,
+        )
+
+    async def peer(self, incarnation: str) -> Peer:
+        peer = Peer(incarnation)
+        app = web.Application()
+        app.router.add_get("/v1/report", peer.report)
+        runner = web.AppRunner(app, shutdown_timeout=0)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        peer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        self.peers.append(peer)
+        return peer
+
+    async def _resolve(self, _: str) -> list[str]:
+        if self.unresolvable:
+            raise OSError("no such host")
+        return [peer.url for peer in self.peers]
+
+    def outputs(self, uid: str = "u-1") -> dict[str, int]:
+        return {usage.meter.incarnation: usage.meter.output_tokens for usage in self.meters.session(KEY, uid)}
+
+
+@pytest.fixture
+async def plane() -> AsyncIterator[Plane]:
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield Plane(http, stack)
+
+
+async def test_what_several_processes_served_is_kept_apart_and_told(plane: Plane) -> None:
+    (await plane.peer("a")).serves(1)
+    (await plane.peer("b")).serves(2)
+    assert await plane.meters.pull()
+    assert plane.outputs() == {"a": 1, "b": 2}
+    assert plane.sessions == [KEY, KEY]
+    assert plane.outputs("u-of-an-earlier-session-of-that-name") == {}
+
+
+async def test_only_what_changed_is_asked_for(plane: Plane) -> None:
+    peer = await plane.peer("a")
+    peer.serves(1)
+    await plane.meters.pull()
+    peer.serves(4)
+    await plane.meters.pull()
+    assert peer.asked == [0, 2]
+    assert plane.outputs() == {"a": 4}
+
+
+async def test_a_restarted_process_is_asked_for_everything(plane: Plane) -> None:
+    peer = await plane.peer("a")
+    peer.serves(1)
+    await plane.meters.pull()
+    peer.incarnation, peer.sequence = "a2", 1
+    peer.serves(2)
+    await plane.meters.pull()
+    assert peer.asked == [0, 2, 0]
+    assert plane.outputs() == {"a": 1, "a2": 2}
+    assert plane.meters.lost({"a"}, []) == {"a"}
+
+
+async def test_a_silent_process_keeps_its_last_word_and_hides_who_lives(plane: Plane) -> None:
+    (await plane.peer("a")).serves(1)
+    second = await plane.peer("b")
+    second.serves(2)
+    await plane.meters.pull()
+    second.status = 503
+    assert not await plane.meters.pull()
+    assert plane.outputs() == {"a": 1, "b": 2}
+    assert plane.meters.lost({"a", "b", "long-gone"}, []) == frozenset()
+    second.status = 200
+    assert await plane.meters.pull()
+    assert plane.meters.lost({"a", "b", "long-gone"}, []) == {"long-gone"}
+
+
+async def test_without_any_process_nothing_is_known(plane: Plane) -> None:
+    assert not await plane.meters.pull()
+    plane.unresolvable = True
+    assert not await plane.meters.pull()
+    assert plane.meters.lost({"a"}, []) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("begun", "ended", "doubtful"),
+    [(-9, None, True), (-9, -1, False), (-9, 1, True), (1, 2, True), (1, None, True), (5, None, False)],
+)
+async def test_whoever_was_busy_when_a_process_vanished_may_have_been_served_by_it(
+    plane: Plane, begun: int, ended: int | None, *, doubtful: bool
+) -> None:
+    await plane.peer("a")
+    gone = await plane.peer("b")
+    await plane.meters.pull()
+    plane.now = BEGIN + timedelta(seconds=2)
+    plane.peers.remove(gone)
+    await plane.meters.pull()
+    plane.now = BEGIN + timedelta(seconds=4)
+    await plane.meters.pull()
+    busy = (BEGIN + timedelta(seconds=begun), BEGIN + timedelta(seconds=ended) if ended is not None else None)
+    assert plane.meters.lost(frozenset(), [busy]) == (frozenset({"b"}) if doubtful else frozenset())
+
+
+async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Plane) -> None:
+    await plane.peer("a")
+    silent = await plane.peer("b")
+    await plane.meters.pull()
+    silent.status = 503
+    await plane.meters.settle()
+    assert len(silent.asked) == 1 + meters_module.SETTLE_TRIES
+    assert plane.meters.lost({"a", "b"}, []) == {"b"}
+    assert plane.meters.lost(frozenset(), [(BEGIN, None)]) == {"b"}
+    silent.status = 200
+    await plane.meters.settle()
+    assert plane.meters.lost({"a", "b"}, [(BEGIN, None)]) == frozenset()
+
+
+async def test_who_comes_during_a_pull_gets_the_next_one_and_shares_it(plane: Plane) -> None:
+    peer = await plane.peer("a")
+    peer.gate.clear()
+    first = asyncio.create_task(plane.meters.pull())
+    while not peer.asked:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(plane.meters.pull()) for _ in range(5)]
+    await asyncio.sleep(0)
+    peer.serves(3)
+    peer.gate.set()
+    assert await asyncio.gather(first, *others) == [True] * 6
+    assert len(peer.asked) == 2
+    assert plane.outputs() == {"a": 3}
+
+
+async def test_a_deleted_session_is_forgotten(plane: Plane) -> None:
+    (await plane.peer("a")).serves(1)
+    await plane.meters.pull()
+    plane.meters.forget(KEY)
+    assert plane.outputs() == {}
+
+
+async def test_a_credential_is_as_good_as_the_worst_that_is_said_of_it(plane: Plane) -> None:
+    first, second = await plane.peer("a"), await plane.peer("b")
+    assert plane.meters.credential(("n", "default"), 1) is None
+    first.says("Ready")
+    second.says("GrantMissing")
+    await plane.meters.pull()
+    found = plane.meters.credential(("n", "default"), 1)
+    assert found is not None
+    assert found.state == "GrantMissing"
+    assert plane.meters.credential(("n", "default"), 2) is None
+    second.says("Ready")
+    await plane.meters.pull()
+    found = plane.meters.credential(("n", "default"), 1)
+    assert found is not None
+    assert found.state == "Ready"
+    assert plane.tenants == [("n", "default")] * 3
+
+
+async def test_what_a_vanished_process_said_of_a_credential_is_forgotten(plane: Plane) -> None:
+    (await plane.peer("a")).says("Ready")
+    gone = await plane.peer("b")
+    gone.says("SecretNotFound")
+    await plane.meters.pull()
+    plane.peers.remove(gone)
+    plane.tenants.clear()
+    await plane.meters.pull()
+    found = plane.meters.credential(("n", "default"), 1)
+    assert found is not None
+    assert found.state == "Ready"
+    assert plane.tenants == [("n", "default")]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"incarnation": 1}'])
+async def test_what_is_not_a_report_is_silence(plane: Plane, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nonsense(_peer: Peer, _request: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    monkeypatch.setattr(Peer, "report", nonsense)
+    await plane.peer("a")
+    assert not await plane.meters.pull()
