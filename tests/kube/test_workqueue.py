@@ -51,6 +51,7 @@ async def test_a_key_added_while_it_is_worked_on_runs_once_more_and_only_after()
 
 
 @in_fake_time
+async def test_high_priority_runs_first_also_when_it_is_raised_while_waiting() -> None:
     q = queue()
     q.add(A)
     q.add(B)
