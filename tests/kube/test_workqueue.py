@@ -177,6 +177,7 @@ async def test_a_failed_claim_stays_a_claim() -> None:
 
 
 @in_fake_time
+async def test_a_delayed_key_may_be_hastened_and_still_comes_once() -> None:
     q = queue()
     q.add_after(B, 60)
     q.add(B)
