@@ -20,9 +20,10 @@ from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS
 from devcluster import install, progress
 from devcluster.demo import scene
+from devcluster.errors import DevclusterError
 
 from .node import NAMESPACE, Node, Sample, set_up
-from .timeline import STEPS, Timeline
+from .timeline import STEPS, SessionFailedError, Timeline
 
 MAX_WRITES = 8.0
 MAX_READY = 5.0
@@ -185,21 +186,37 @@ async def run(args: argparse.Namespace, kubeconfig: Path) -> None:
         report(resting, alone, together)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Command line."""
+def main() -> int:
+    """Command line. 1: something failed and was said."""
     parser = argparse.ArgumentParser(prog="python -m bench.sessions", description=__doc__)
     parser.add_argument("--sessions", type=int, default=20, help="one at a time (default: %(default)s)")
     parser.add_argument("--at-once", type=int, default=8, help="then so many together (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=30, help="seconds of rest before (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
+    try:
+        return _measured(args)
+    except (DevclusterError, ExceptionGroup) as failure:
+        error = _first(failure)
+        if not isinstance(error, DevclusterError | SessionFailedError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _first(error: Exception) -> Exception:
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
+def _measured(args: argparse.Namespace) -> int:
     kubeconfig = set_up(args.at_once)
     _forget(kubeconfig)
     try:
         asyncio.run(run(args, kubeconfig))
-    except KeyboardInterrupt:
-        sys.exit(130)
     finally:
         _forget(kubeconfig)
+    return 0
 
 
 def _forget(kubeconfig: Path) -> None:
@@ -208,4 +225,4 @@ def _forget(kubeconfig: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -83,9 +83,9 @@ async def _runner(team: Team, name: str) -> Place:
 async def _reaches_all(place: Place, targets: Targets) -> Report:
     """The control: wait until all of it is reached, since Services and name servers may be a moment behind."""
     wanted = {*targets.names, *targets.tcp, *targets.dns}
-    async with asyncio.timeout(SECONDS):
-        while (report := await probe(place, targets)).reached() != wanted:
-            pass
+    deadline = asyncio.get_running_loop().time() + SECONDS
+    while missing := wanted - (report := await probe(place, targets)).reached():
+        assert asyncio.get_running_loop().time() < deadline, f"from {place.pod} not reached: {missing}"
     return report
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agentsession.api.base import is_true
+from agentsession.api.base import condition, is_true
 from agentsession.api.conditions import CONTAINED
 from agentsession.api.session import AgentSession
 from agentsession.kube.errors import NotFoundError
@@ -102,7 +102,10 @@ async def test_no_runner_starts_where_nothing_is_enforced(team: Team) -> None:
         await team.start("s", "[[say: here]]")
         said = await team.until("s", lambda now: reason(now, CONTAINED) is not None)
         assert (reason(said, CONTAINED), reason(said)) == ("NotContained", "NotContained")
-        assert not is_true(said.status.conditions, CONTAINED)
+        contained = condition(said.status.conditions, CONTAINED)
+        assert contained is not None
+        assert contained.status == "False"
+        assert "still reaches" in contained.message
         assert never_started(await team.pod(said), said)
         assert len(await team.world.model.requests(team.key)) == asked
 

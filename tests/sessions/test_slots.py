@@ -57,12 +57,18 @@ def test_other_tenants_and_namespaces_do_not_count() -> None:
     [
         {"Finished": "True Completed"},
         {"Accepted": "False ImageNotAllowed"},
-        {"ResolvedRefs": "False TenantNotFound"},
+        {"ResolvedRefs": "False ModelNotAllowed"},
+        {"ResolvedRefs": "False PromptNotFound"},
         {"Ready": "False RunnerRefused"},
     ],
 )
 def test_what_cannot_start_holds_nobody_up(said: dict[str, str]) -> None:
     assert free_slots(MINE, [session("old", **said), MINE], [], [], 1) == 1
+
+
+def test_what_waited_for_the_tenant_comes_first_when_it_is_there() -> None:
+    waited = session("old", ResolvedRefs="False TenantNotFound")
+    assert free_slots(MINE, [waited, MINE], [], [], 1) == 0
 
 
 def test_what_is_being_deleted_holds_nobody_up() -> None:

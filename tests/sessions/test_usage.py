@@ -26,9 +26,9 @@ def test_counters_of_several_processes_add_up_and_replace_their_older_selves() -
 
 
 def test_a_process_that_is_gone_makes_it_an_estimate_even_if_it_never_told_of_the_session() -> None:
-    after = merged(merged(None, [served("a", 1)]), [], {"b"})
+    after = merged(merged(None, [served("a", 1)]), [], {"b", "c"})
     assert after is not None
-    assert [(meter.incarnation, meter.estimated) for meter in after.meters] == [("a", False), ("b", True)]
+    assert [(meter.incarnation, meter.estimated) for meter in after.meters] == [("a", False), ("unheard", True)]
     assert (after.output_tokens, after.requests, after.estimated) == (1, 1, True)
 
 

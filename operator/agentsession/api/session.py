@@ -210,7 +210,7 @@ class Usage(StatusModel):
     estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
     meters: list[Meter] = Field(
         default=[],
-        max_length=32,
+        max_length=256,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["incarnation"]},
     )
 

@@ -56,8 +56,7 @@ class Actor:
             case CreateRunner():
                 await self._create(session, seen)
             case DeleteRunner(pod_name, pod_uid):
-                with suppress(NotFoundError, ConflictError):
-                    await self._api.delete(PODS, (session.metadata.namespace, pod_name), uid=pod_uid)
+                await self._delete((session.metadata.namespace, pod_name), pod_uid)
             case Listen(pod_uid, ip):
                 self._listeners.listen(session.key, Target(pod_uid, ip, session.metadata.uid))
             case Bind(pod_uid, ip):
@@ -69,6 +68,14 @@ class Actor:
             case DeleteSession():
                 with suppress(NotFoundError, ConflictError):
                     await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
+
+    async def _delete(self, key: Key, uid: str) -> None:
+        try:
+            await self._api.delete(PODS, key, uid=uid)
+        except (NotFoundError, ConflictError):  # gone, and if it lost its label, no watch has told so
+            known = self._caches.pods.by_uid(uid)
+            if known is not None:
+                self._caches.pods.observe("DELETED", known)
 
     async def _create(self, session: AgentSession, seen: Observed) -> None:
         """Create and grant in one go: a pod without a grant was not made here, and is never given one later."""

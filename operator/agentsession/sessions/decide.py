@@ -63,7 +63,7 @@ def _without_runner(
 def _with_pod(session: AgentSession, seen: Observed, pod: PodView, talk: Progress, now: datetime) -> Plan:
     if pod.grant is None or pod.grant.session_uid != session.metadata.uid:
         strange = Trouble("Starting", "a pod of the runner's name that the operator did not make is being removed")
-        return Plan(report.starting(session, seen, strange, now), [DeleteRunner(pod.name, pod.uid)])
+        return Plan(report.starting(session, seen, strange, now), [DeleteRunner(pod.name, pod.uid)], POLL)
     if seen.tenant is None or seen.tenant.metadata.uid != pod.grant.tenant_uid:
         return _finish(session, seen, talk, Trouble("TenantDeleted", "its AgentTenant was deleted"), now)
     if (over := _over_limit(session, seen, pod, now)) is not None:

@@ -14,7 +14,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import KubeObject
+from agentsession.kube.objects import KubeObject, is_terminating
 from agentsession.kube.resource import CONFIGMAPS
 from agentsession.resources.names import NETWORK_POLICY, runner_pod_name
 from agentsession.resources.network import network_policy
@@ -88,8 +88,10 @@ class Observer:
 
     def _namespace_ready(self, namespace: str) -> bool:
         policy = self._caches.policies.get((namespace, NETWORK_POLICY))
-        known = self._caches.namespaces.get(("", namespace)) is not None
-        return known and policy is not None and policy["spec"] == network_policy(namespace, self._install)["spec"]
+        known = self._caches.namespaces.get(("", namespace))
+        if known is None or is_terminating(known):
+            return False
+        return policy is not None and policy["spec"] == network_policy(namespace, self._install)["spec"]
 
     async def _prompt(self, session: AgentSession, runner: State | None) -> tuple[str | None, str | None]:
         """The first turn's text, or why it is not there. Not read again once the runner has it, or has answered."""

@@ -120,7 +120,7 @@ def finished(
         ]
     turns = [_ended(turn, why, now) for turn in talk.turns]
     result = talk.result
-    if why is not None and (result is None or not result.is_error):
+    if why is not None and (talk.running or result is None):
         result = Result(text=result.text if result else "", is_error=True, reason=why.reason)
     status = _talked(_status(session, "Succeeded" if why is None else "Failed", marks, now), seen, turns, result)
     status.timings.finished = now
@@ -129,8 +129,12 @@ def finished(
 
 
 def late_usage(session: AgentSession, seen: Observed) -> AgentSessionStatus:
-    """After the end only usage can still move: a request that was under way may be counted late."""
-    return session.status.model_copy(update={"usage": merged(session.status.usage, seen.usage)})
+    """After the end only usage can still move: a request that was under way may be counted late.
+
+    What may be changed in a finished session (its ttl, its limits) has nothing left to say in status.
+    """
+    usage = merged(session.status.usage, seen.usage)
+    return session.status.model_copy(update={"usage": usage, "observed_generation": session.metadata.generation})
 
 
 def unready_since(session: AgentSession) -> datetime | None:

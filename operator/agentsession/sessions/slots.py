@@ -13,6 +13,8 @@ from agentsession.resources.names import TENANT_LABEL, runner_pod_name
 
 AT_CAPACITY = "TenantAtCapacity"
 REFUSED = "RunnerRefused"
+OWN_FAULTS = {"ModelNotAllowed", "PromptNotFound"}
+"""What a session lacks by itself. What its tenant lacks, all lack; when that is there, the oldest still comes first."""
 
 
 class Slot(NamedTuple):
@@ -61,7 +63,7 @@ def _may_start(session: KubeObject) -> bool:
     return (
         _said(session, FINISHED)[0] != "True"
         and _said(session, ACCEPTED)[0] != "False"
-        and _said(session, RESOLVED_REFS)[0] != "False"
+        and _said(session, RESOLVED_REFS)[1] not in OWN_FAULTS
         and _said(session, READY)[1] != REFUSED
         and "deletionTimestamp" not in session["metadata"]
     )

@@ -6,14 +6,17 @@ from decimal import Decimal
 from agentsession.api.report import SessionUsage
 from agentsession.api.session import AgentSessionStatus, Meter, Usage
 
+UNHEARD = "unheard"
+
 
 def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] = frozenset()) -> Usage | None:
     """Usage with `reports` in it. What the incarnations in `gone` served is marked estimated, for they may have served
-    more than anybody heard of. What was estimated once stays so."""
+    more than anybody heard of; those that were never heard of it share one empty meter. What was estimated stays so."""
     known = {meter.incarnation: meter for meter in (usage.meters if usage is not None else [])}
     meters = known | {report.meter.incarnation: report.meter for report in reports}
-    meters |= {name: meters.get(name, Meter(incarnation=name)) for name in gone}
-    for name in gone | {name for name, meter in known.items() if meter.estimated}:
+    if gone - meters.keys():
+        meters[UNHEARD] = Meter(incarnation=UNHEARD, estimated=True)
+    for name in (gone & meters.keys()) | {name for name, meter in known.items() if meter.estimated}:
         meters[name] = meters[name].model_copy(update={"estimated": True})
     return totals([meters[name] for name in sorted(meters)]) if meters else None
 
@@ -38,7 +41,7 @@ def totals(meters: list[Meter]) -> Usage:
         cache_read_input_tokens=cache_read,
         output_tokens=output_tokens,
         total_tokens=input_tokens + cache_creation + cache_read + output_tokens,
-        cost_usd=str(sum((Decimal(m.cost_usd) for m in meters), Decimal(0))),
+        cost_usd=f"{sum((Decimal(m.cost_usd) for m in meters), Decimal(0)):f}",
         estimated=any(m.estimated for m in meters),
         meters=meters,
     )

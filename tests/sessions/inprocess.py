@@ -1,0 +1,317 @@
+"""The leading operator without its process: caches, queues and controllers against a real API server.
+
+In the place of the kubelet stands `World.run`, in that of a runner the runner's own server with an agent of a few
+lines, in that of the egress plane a process that reports what it is told to.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from agentsession.api.base import to_json
+from agentsession.api.report import CredentialState, Report, SessionUsage, TenantCredential
+from agentsession.api.schema import crds
+from agentsession.api.session import AgentSession, Meter
+from agentsession.keys.keyring import Keyring
+from agentsession.kube.caches import Caches
+from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import NotFoundError
+from agentsession.kube.events import EventRecorder
+from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
+from agentsession.kube.watch import Reflector
+from agentsession.kube.worker import work
+from agentsession.queues import Queues
+from agentsession.resources.names import CONTAIN_CONTAINER, RUNNER_CONTAINER, runner_pod_name
+from agentsession.resources.surroundings import Surroundings
+from agentsession.runners.client import RunnerClient, runner_http
+from agentsession.runners.listeners import Listeners
+from agentsession.sessions.act import Actor
+from agentsession.sessions.controller import SessionController
+from agentsession.sessions.observe import Observer
+from agentsession.sessions.slots import Slot
+from agentsession.tenants.controller import TenantController
+from agentsession.usage.meters import Meters
+from agentsession.watches import watched
+from agentsession_runner.auth import CallVerifier, KeySource
+from agentsession_runner.journal import Journal
+from agentsession_runner.protocol import PORT
+from agentsession_runner.server import Server
+from agentsession_runner.session import Answer, Session, Step
+
+from .build import INSTALL
+
+CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
+SECONDS = 20.0
+SURROUNDINGS = Surroundings(egress_ip="10.96.0.9", canary_ip="10.96.0.8", api_server="10.96.0.1:443")
+
+
+class Egress:
+    """An egress process: publishes the operator's keys, reports credentials and usage."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.url = ""
+        self._keyring = keyring
+        self._sequence = 1
+        self._sessions: dict[str, SessionUsage] = {}
+        self._tenants: dict[Key, TenantCredential] = {}
+
+    def bills(self, session: AgentSession, requests: int, output: int) -> None:
+        """Report that it has served so much."""
+        uid, (namespace, name) = session.metadata.uid, session.key
+        meter = Meter(incarnation="e-1", requests=requests, output_tokens=output)
+        self._sessions[uid] = SessionUsage(session_uid=uid, namespace=namespace, session_name=name, meter=meter)
+        self._sequence += 1
+
+    def finds(self, tenant: KubeObject, state: CredentialState = "Ready", message: str = "") -> None:
+        """Report what it found of a tenant's credential."""
+        namespace, name = tenant["metadata"]["namespace"], tenant["metadata"]["name"]
+        generation = tenant["metadata"]["generation"]
+        self._tenants[namespace, name] = TenantCredential(
+            namespace=namespace, name=name, generation=generation, state=state, message=message
+        )
+        self._sequence += 1
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Egress"]:
+        app = web.Application()
+        app.router.add_get("/v1/keys", self._keys)
+        app.router.add_get("/v1/report", self._report)
+        async with _serving(app, "127.0.0.1", 0) as runner:
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield self
+
+    async def _keys(self, _: web.Request) -> web.Response:
+        return web.json_response(self._keyring.jwks())
+
+    async def _report(self, _: web.Request) -> web.Response:
+        found = Report(
+            incarnation="e-1",
+            sequence=self._sequence,
+            sessions=list(self._sessions.values()),
+            tenants=list(self._tenants.values()),
+        )
+        return web.json_response(to_json(found))
+
+
+@dataclass
+class Agent:
+    """Answers each prompt with its text in capitals, when it is let."""
+
+    asked: list[str] = field(default_factory=list)
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    _uuids: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+
+    async def ask(self, uuid: str, text: str) -> None:
+        self.asked.append(text)
+        self._uuids.put_nowait((uuid, text))
+
+    async def steps(self) -> AsyncIterator[Step | Answer]:
+        while True:
+            uuid, text = await self._uuids.get()
+            await self.free.wait()
+            yield Answer(frozenset([uuid]), injected=False, text=text.upper(), reason="")
+
+    async def interrupt(self) -> None:
+        self.free.set()
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+
+@dataclass
+class World:
+    """The controllers under test, and what surrounds them."""
+
+    api: ApiClient
+    namespace: str
+    caches: Caches
+    queues: Queues
+    sessions: SessionController
+    tenants: TenantController
+    egress: Egress
+    meters: Meters
+    http: aiohttp.ClientSession
+    stack: AsyncExitStack
+
+    async def tenant(self, **spec: Any) -> KubeObject:
+        """A tenant whose credential the egress plane can use."""
+        provider = {"credentialSecretRef": {"name": "key"}, "models": ["m"]}
+        body = self._body("AgentTenant", "default", {"provider": provider, **spec})
+        made = await self.api.create(AGENTTENANTS, body)
+        self.egress.finds(made)
+        await self.meters.pull()
+        return made
+
+    async def session(self, name: str = "s", **spec: Any) -> AgentSession:
+        """Create a session."""
+        body = self._body("AgentSession", name, {"prompt": "hello", "agent": {"model": "m"}, **spec})
+        body["spec"] = {key: value for key, value in body["spec"].items() if value is not None}
+        return AgentSession.model_validate(await self.api.create(AGENTSESSIONS, body))
+
+    def _body(self, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        metadata = {"name": name, "namespace": self.namespace}
+        return {"apiVersion": "agentsession.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+
+    async def now(self, session: AgentSession) -> AgentSession:
+        """The session as the API server has it."""
+        return AgentSession.model_validate(await self.api.get(AGENTSESSIONS, session.key))
+
+    async def says(self, session: AgentSession, reason: str) -> AgentSession:
+        """Wait for a reason of Ready."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                now = await self.now(session)
+                if any(item.type == "Ready" and item.reason == reason for item in now.status.conditions):
+                    return now
+                await asyncio.sleep(0.02)
+
+    async def pod(self, session: AgentSession) -> KubeObject | None:
+        """Its pod as the API server has it."""
+        try:
+            return await self.api.get(PODS, self.pod_key(session))
+        except NotFoundError:
+            return None
+
+    def pod_key(self, session: AgentSession) -> Key:
+        """Where its pod is."""
+        return self.namespace, runner_pod_name(session.metadata.name, session.metadata.uid)
+
+    async def made(self, session: AgentSession) -> KubeObject:
+        """Wait for its pod."""
+        async with asyncio.timeout(SECONDS):
+            while (pod := await self.pod(session)) is None:
+                await asyncio.sleep(0.02)
+        return pod
+
+    async def run(self, session: AgentSession) -> Agent:
+        """Be kubelet and runner of its pod; returns its agent."""
+        pod = await self.made(session)
+        uid = pod["metadata"]["uid"]
+        address = ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
+        agent, conversation = Agent(), Session(Journal(), check_disk=lambda: None)
+        verifier = CallVerifier(KeySource(self.http, self.egress.url), uid)
+
+        async def connect() -> Agent:
+            return agent
+
+        talk = asyncio.create_task(conversation.run("c-1", connect))
+        self.stack.callback(talk.cancel)
+        await self.stack.enter_async_context(_serving(Server(conversation, verifier).app(), address, PORT))
+        await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
+        return agent
+
+
+def _running(address: str) -> dict[str, object]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    common = {"image": "runner:1", "imageID": "x", "restartCount": 0}
+    ended = {"exitCode": 0, "startedAt": now, "finishedAt": now}
+    return {
+        "phase": "Running",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "startTime": now,
+        "initContainerStatuses": [{**common, "name": CONTAIN_CONTAINER, "ready": True, "state": {"terminated": ended}}],
+        "containerStatuses": [
+            {**common, "name": RUNNER_CONTAINER, "ready": True, "state": {"running": {"startedAt": now}}}
+        ],
+    }
+
+
+@asynccontextmanager
+async def _serving(app: web.Application, host: str, port: int) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+async def serve_kinds(api: ApiClient) -> None:
+    """Apply the CRDs and wait until they are served."""
+    for crd in crds():
+        await api.apply(CRDS, crd)
+    for resource in (AGENTSESSIONS, AGENTTENANTS):
+        async with asyncio.timeout(SECONDS):
+            while not await _is_served(api, resource):
+                await asyncio.sleep(0.02)
+
+
+async def _is_served(api: ApiClient, resource: Resource) -> bool:
+    try:
+        await api.list(resource)
+    except NotFoundError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def operating(api: ApiClient, namespace: str) -> AsyncIterator[World]:
+    """The controllers at work."""
+    await serve_kinds(api)
+    keyring = Keyring.generate(datetime.now(UTC))
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(runner_http())
+        egress = await stack.enter_async_context(Egress(keyring).running())
+        world = _wired(api, namespace, keyring, egress, http, stack)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [
+            group.create_task(work("sessions", world.queues.sessions, world.sessions.reconcile)),
+            group.create_task(work("sessions", world.queues.sessions, world.sessions.reconcile)),
+            group.create_task(work("tenants", world.queues.tenants, world.tenants.reconcile)),
+        ]
+        for resource, store, selector in watched(world.caches):
+            changed = world.queues.changed()[resource]
+            reflector = Reflector(
+                api,
+                resource,
+                store,
+                label_selector=selector,
+                on_change=lambda key, store=store, changed=changed: changed(key, store.get(key)),  # type: ignore[misc]
+            )
+            tasks.append(group.create_task(reflector.run()))
+        yield world
+        for task in tasks:
+            task.cancel()
+
+
+def _wired(
+    api: ApiClient,
+    namespace: str,
+    keyring: Keyring,
+    egress: Egress,
+    http: aiohttp.ClientSession,
+    stack: AsyncExitStack,
+) -> World:
+    caches, starting = Caches(), set[Slot]()
+    queues = Queues(caches)
+
+    async def peers(_: str) -> list[str]:
+        return [egress.url]
+
+    def current() -> Keyring:
+        return keyring
+
+    meters = Meters(
+        http, current, "", session_changed=queues.sessions.add, tenant_changed=queues.tenants.add, resolve=peers
+    )
+    runners = RunnerClient(http, current)
+    listeners = Listeners(runners, queues.sessions.add)
+    stack.push_async_callback(listeners.close)
+    recorder = EventRecorder(api)
+    telling = asyncio.create_task(recorder.run())
+    stack.callback(telling.cancel)
+    observer = Observer(api, caches, listeners, meters, INSTALL, current, starting)
+    actor = Actor(api, caches, listeners, runners, INSTALL, SURROUNDINGS, current, lambda: 1, starting)
+    sessions = SessionController(api, caches, observer, actor, listeners, meters, recorder, INSTALL)
+    tenants = TenantController(api, caches, meters, recorder, INSTALL, queues.tenant_changed)
+    return World(api, namespace, caches, queues, sessions, tenants, egress, meters, http, stack)
