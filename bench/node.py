@@ -16,7 +16,7 @@ from agentsession.kube.resource import LEASES, PODS
 from devcluster import cluster, images, install, project, settings
 from devcluster.demo import scene
 
-NAMESPACE = "bench"
+NAMESPACE = "agentsession-bench"
 SCRAPED_PORT = 8081
 WRITES = {"create", "apply", "apply_status", "merge_patch", "json_patch", "delete"}
 

@@ -77,7 +77,7 @@ GOLDEN_FLAGS = [
 async def started(options: ClaudeAgentOptions, folder: Path) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment of the process that the SDK starts."""
     program = folder / "cli"
-    script = f"cat /proc/$$/cmdline > {folder}/argv; cat /proc/$$/environ > {folder}/env; exit 7"
+    script = f"cat /proc/$$/cmdline > {folder}/argv; cat /proc/$$/environ > {folder}/env; read request; exit 7"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o700)
     with pytest.raises(ProcessError):

@@ -39,6 +39,17 @@ def test_a_new_session_gets_a_runner() -> None:
     assert reason(made, "Reconciling") == "True Starting"
 
 
+def test_the_way_from_the_pod_to_the_agent_costs_one_write() -> None:
+    told = plan(session(), observed()).status
+    for seen in (
+        observed(pod=pod(phase="Pending", ip=None, running=False, contained=False, started=None)),
+        observed(pod=pod(phase="Pending", running=False)),
+        observed(pod=pod()),
+        observed(pod=pod(), runner=runner("Starting")),
+    ):
+        assert plan(session(told), seen).status == told
+
+
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
