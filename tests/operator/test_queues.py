@@ -1,0 +1,108 @@
+"""What a change of any watched object brings into the queues."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentsession.kube.caches import Caches
+from agentsession.kube.objects import Key
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.kube.workqueue import WorkQueue
+from agentsession.queues import Queues
+from agentsession.resources.names import TENANT_LABEL
+
+pytestmark = pytest.mark.unit
+
+
+def body(name: str, namespace: str = "n", **fields: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}-uid"}, **fields}
+
+
+def session(name: str, ready: str = "", tenant: str = "default", finished: str = "") -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": "False", "reason": ready}]
+    if finished:
+        conditions.append({"type": "Finished", "status": finished, "reason": "Completed"})
+    return body(name, spec={"tenantRef": {"name": tenant}}, status={"conditions": conditions})
+
+
+def pod(owner: str, tenant: str = "default") -> dict[str, Any]:
+    made = body(f"{owner}-pod")
+    made["metadata"]["ownerReferences"] = [{"kind": "AgentSession", "name": owner, "uid": "u", "controller": True}]
+    made["metadata"]["labels"] = {TENANT_LABEL: tenant}
+    return made
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.caches = Caches()
+        self.queues = Queues(self.caches)
+
+    def has(self, *sessions: dict[str, Any]) -> None:
+        for item in sessions:
+            self.caches.sessions.observe("ADDED", item)
+
+    async def changed(self, resource: Resource, key: Key, obj: dict[str, Any] | None) -> tuple[list[str], list[str]]:
+        self.queues.changed()[resource](key, obj)
+        return await names(self.queues.sessions), await names(self.queues.tenants)
+
+
+async def names(queue: WorkQueue) -> list[str]:
+    found = []
+    while len(queue):
+        key = await asyncio.wait_for(queue.get(), 1)
+        queue.done(key)
+        found.append(key[1])
+    return sorted(found)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_session_brings_itself(scene: Scene, *, gone: bool) -> None:
+    assert await scene.changed(AGENTSESSIONS, ("n", "s"), None if gone else session("s")) == (["s"], [])
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_tenant_brings_itself(scene: Scene, *, gone: bool) -> None:
+    assert await scene.changed(AGENTTENANTS, ("n", "default"), None if gone else body("default")) == ([], ["default"])
+
+
+async def test_a_pod_brings_its_session(scene: Scene) -> None:
+    made = pod("s")
+    scene.caches.pods.observe("ADDED", made)
+    assert await scene.changed(PODS, ("n", "s-pod"), made) == (["s"], [])
+
+
+async def test_a_pod_that_is_gone_brings_the_next_that_waits(scene: Scene) -> None:
+    scene.has(session("b", "TenantAtCapacity"), session("a", "TenantAtCapacity"), session("c"))
+    scene.has(session("0", "TenantAtCapacity", tenant="other"))
+    assert await scene.changed(PODS, ("n", "s-pod"), pod("s")) == (["a", "s"], [])
+
+
+async def test_a_pod_that_only_a_resync_missed_brings_all_that_have_not_finished(scene: Scene) -> None:
+    scene.has(session("a"), session("b", finished="True"), session("c", finished="False"))
+    assert await scene.changed(PODS, ("n", "x"), None) == (["a", "c"], [])
+
+
+async def test_a_strangers_pod_brings_nobody(scene: Scene) -> None:
+    made = body("x")
+    scene.caches.pods.observe("ADDED", made)
+    assert await scene.changed(PODS, ("n", "x"), made) == ([], [])
+
+
+@pytest.mark.parametrize(("resource", "key"), [(NETWORKPOLICIES, ("n", "p")), (NAMESPACES, ("", "n"))])
+async def test_policy_and_namespace_bring_tenants_and_sessions(scene: Scene, resource: Resource, key: Key) -> None:
+    scene.has(session("a"), session("b", finished="True"))
+    scene.caches.tenants.observe("ADDED", body("default"))
+    scene.caches.tenants.observe("ADDED", body("default", "elsewhere"))
+    assert await scene.changed(resource, key, None) == (["a"], ["default"])
+
+
+async def test_a_tenant_brings_those_of_its_sessions_that_have_not_finished(scene: Scene) -> None:
+    scene.has(session("a"), session("b", finished="True"), session("c", tenant="other"))
+    scene.queues.tenant_changed(("n", "default"))
+    assert await names(scene.queues.sessions) == ["a"]

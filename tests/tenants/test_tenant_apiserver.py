@@ -1,0 +1,118 @@
+"""The tenant controller against a real API server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from agentsession.api.tenant import AgentTenant
+from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import NotFoundError
+from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.resource import (
+    AGENTTENANTS,
+    EVENTS,
+    NETWORKPOLICIES,
+    PERSISTENTVOLUMECLAIMS,
+    SERVICEACCOUNTS,
+    Resource,
+)
+from agentsession.resources.names import NETWORK_POLICY, RUNNER_SERVICE_ACCOUNT
+from agentsession.resources.network import network_policy
+from tests.sessions.build import INSTALL
+from tests.sessions.inprocess import SECONDS, World, operating
+
+pytestmark = pytest.mark.apiserver
+
+
+@pytest.fixture
+async def world(api: ApiClient, namespace: str) -> AsyncIterator[World]:
+    async with operating(api, namespace) as made:
+        yield made
+
+
+async def _there(world: World, resource: Resource, name: str) -> KubeObject:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                return await world.api.get(resource, (world.namespace, name))
+            except NotFoundError:
+                await asyncio.sleep(0.02)
+
+
+async def _says(world: World, reason: str) -> AgentTenant:
+    key: Key = (world.namespace, "default")
+    async with asyncio.timeout(SECONDS):
+        while True:
+            now = AgentTenant.model_validate(await world.api.get(AGENTTENANTS, key))
+            if any(item.type == "Ready" and item.reason == reason for item in now.status.conditions):
+                return now
+            await asyncio.sleep(0.02)
+
+
+async def test_its_namespace_is_made_ready(world: World) -> None:
+    await world.tenant(workspace={"size": "1Gi", "retain": "Delete"})
+    ready = await _says(world, "Ready")
+    policy = await _there(world, NETWORKPOLICIES, NETWORK_POLICY)
+    assert policy["spec"] == network_policy(world.namespace, INSTALL)["spec"]
+    account = await _there(world, SERVICEACCOUNTS, RUNNER_SERVICE_ACCOUNT)
+    assert account["automountServiceAccountToken"] is False
+    claim = await _there(world, PERSISTENTVOLUMECLAIMS, "agentsession-default")
+    assert [owner["uid"] for owner in claim["metadata"]["ownerReferences"]] == [ready.metadata.uid]
+
+
+async def test_a_claim_that_is_to_be_retained_has_no_owner(world: World) -> None:
+    await world.tenant(workspace={"size": "1Gi"})
+    claim = await _there(world, PERSISTENTVOLUMECLAIMS, "agentsession-default")
+    assert "ownerReferences" not in claim["metadata"]
+
+
+async def test_what_the_egress_plane_finds_is_said_once(world: World) -> None:
+    made = await world.tenant()
+    await _says(world, "Ready")
+    world.egress.finds(made, "GrantMissing", "kubectl create rolebinding")
+    await world.meters.pull()
+    missing = await _says(world, "GrantMissing")
+    assert "kubectl create rolebinding" in str(missing.status.conditions)
+    world.egress.finds(made)
+    await world.meters.pull()
+    await _says(world, "Ready")
+    await _told(world, ["GrantMissing", "Ready"])
+
+
+async def _told(world: World, reasons: list[str]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while True:
+            found = (await world.api.list(EVENTS, namespace=world.namespace)).items
+            told = sorted(event["reason"] for event in found if event["regarding"]["kind"] == "AgentTenant")
+            if told == sorted(reasons):
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_a_tenant_that_is_made_again_furnishes_its_namespace_again(world: World) -> None:
+    await world.tenant()
+    await _says(world, "Ready")
+    await world.api.delete(AGENTTENANTS, (world.namespace, "default"))
+    await world.api.delete(SERVICEACCOUNTS, (world.namespace, RUNNER_SERVICE_ACCOUNT))
+    async with asyncio.timeout(SECONDS):
+        while world.caches.tenants.get((world.namespace, "default")) is not None or len(world.queues.tenants):
+            await asyncio.sleep(0.02)
+    await world.tenant()
+    await _there(world, SERVICEACCOUNTS, RUNNER_SERVICE_ACCOUNT)
+
+
+async def test_an_unchanged_tenant_is_not_written_again(world: World) -> None:
+    await world.tenant(workspace={"size": "1Gi"})
+    ready = await _says(world, "Ready")
+    versions = await _versions(world)
+    for _ in range(3):
+        await world.tenants.reconcile(ready.key)
+    assert await _versions(world) == versions
+
+
+async def _versions(world: World) -> list[Any]:
+    kinds = (AGENTTENANTS, NETWORKPOLICIES, PERSISTENTVOLUMECLAIMS, SERVICEACCOUNTS)
+    lists = [await world.api.list(kind, namespace=world.namespace) for kind in kinds]
+    return [item["metadata"]["resourceVersion"] for found in lists for item in found.items]
