@@ -46,9 +46,14 @@ class Queues:
             for session in self._unfinished(key[0]):
                 self.sessions.add(_key(session))
         elif self._caches.pods.get(key) is None:
-            waiting = next_waiting(self._caches.sessions.in_namespace(key[0]), labels_of(pod).get(TENANT_LABEL, ""))
-            if waiting is not None:
-                self.sessions.add(_key(waiting))
+            self._slot_freed((key[0], labels_of(pod).get(TENANT_LABEL, "")))
+
+    def _slot_freed(self, tenant: Key) -> None:
+        known = self._caches.tenants.get(tenant)
+        if known is not None:
+            sessions, pods = (cache.in_namespace(tenant[0]) for cache in (self._caches.sessions, self._caches.pods))
+            for session in next_waiting(sessions, pods, known):
+                self.sessions.add(_key(session))
 
     def _namespace_changed(self, namespace: str) -> None:
         for tenant in self._caches.tenants.in_namespace(namespace):

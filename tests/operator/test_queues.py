@@ -80,6 +80,7 @@ async def test_a_pod_brings_its_session(scene: Scene) -> None:
 async def test_a_pod_that_is_gone_brings_the_next_that_waits(scene: Scene) -> None:
     scene.has(session("b", "TenantAtCapacity"), session("a", "TenantAtCapacity"), session("c"))
     scene.has(session("0", "TenantAtCapacity", tenant="other"))
+    scene.caches.tenants.observe("ADDED", body("default", spec={"sessions": {"maxConcurrent": 1}}))
     assert await scene.changed(PODS, ("n", "s-pod"), pod("s")) == (["a", "s"], [])
 
 

@@ -82,9 +82,19 @@ def test_sessions_of_the_same_second_go_by_name() -> None:
     assert (free_slots(first, [second, first], [], [], 1), free_slots(second, [second, first], [], [], 1)) == (1, 0)
 
 
-def test_the_oldest_that_waits_is_next() -> None:
-    waits = {"Ready": "False TenantAtCapacity"}
-    first, second = session("x", "2026-01-01T00:00:01Z", **waits), session("a", "2026-01-01T00:00:02Z", **waits)
-    foreign = session("o", "2026-01-01T00:00:00Z", "other", **waits)
-    assert next_waiting([OLD, second, first, foreign], "default") == first
-    assert next_waiting([OLD, MINE], "default") is None
+def tenant(most: int | None) -> Any:
+    sessions = {} if most is None else {"maxConcurrent": most}
+    return {"metadata": {"name": "default", "namespace": "n"}, "spec": {"sessions": sessions}}
+
+
+WAITS = {"Ready": "False TenantAtCapacity"}
+FIRST, SECOND = session("x", "2026-01-01T00:00:01Z", **WAITS), session("a", "2026-01-01T00:00:02Z", **WAITS)
+
+
+@pytest.mark.parametrize(
+    ("most", "next_"), [(1, []), (2, [FIRST]), (3, [FIRST, SECOND]), (9, [FIRST, SECOND]), (None, [FIRST, SECOND])]
+)
+def test_the_oldest_that_wait_are_next(most: int | None, next_: list[Any]) -> None:
+    foreign = session("o", "2026-01-01T00:00:00Z", "other", **WAITS)
+    sessions = [OLD, SECOND, FIRST, foreign]
+    assert next_waiting(sessions, [pod_of(OLD), pod_of(foreign, "other")], tenant(most)) == next_

@@ -4,10 +4,12 @@ A slot is held by a pod, until the pod is gone: what a tenant occupies is bounde
 that could start but may not wait for the older ones, so that none is passed by.
 """
 
+import heapq
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from agentsession.api.conditions import ACCEPTED, FINISHED, READY, RESOLVED_REFS
+from agentsession.api.tenant import TenantSessions
 from agentsession.kube.objects import KubeObject, labels_of
 from agentsession.resources.names import TENANT_LABEL, runner_pod_name
 
@@ -46,10 +48,16 @@ def free_slots(
     return most - len(running) - ahead
 
 
-def next_waiting(sessions: Iterable[KubeObject], tenant: str) -> KubeObject | None:
-    """The session whose turn it is when one of the tenant's slots becomes free."""
-    waiting = (item for item in sessions if tenant_of(item) == tenant and _said(item, READY)[1] == AT_CAPACITY)
-    return min(waiting, key=_age, default=None)
+def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], tenant: KubeObject) -> list[KubeObject]:
+    """The sessions whose turn it is now: of those that wait at capacity, as many of the oldest as there are slots.
+
+    sessions, pods: all of the tenant's namespace.
+    """
+    name = tenant["metadata"]["name"]
+    most = tenant["spec"].get("sessions", {}).get("maxConcurrent", TenantSessions().max_concurrent)
+    free = most - sum(labels_of(pod).get(TENANT_LABEL) == name for pod in pods)
+    waiting = (item for item in sessions if tenant_of(item) == name and _said(item, READY)[1] == AT_CAPACITY)
+    return heapq.nsmallest(free, waiting, key=_age)
 
 
 def tenant_of(session: KubeObject) -> str:

@@ -1,0 +1,137 @@
+"""What is seen in pods as a real kubelet left them; pods/ has their JSON, from a Kubernetes 1.36 node."""
+
+import json
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentsession.keys.grant import Grant, verify_grant
+from agentsession.keys.keyring import Keyring
+from agentsession.sessions.podview import PodView, Trouble, view
+from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY
+
+pytestmark = pytest.mark.unit
+
+PODS = Path(__file__).parent / "pods"
+JWKS = Keyring.generate(datetime.now(UTC)).jwks()
+
+
+def verify(token: str) -> Grant:
+    return verify_grant(token, JWKS)
+
+
+def load(name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((PODS / f"{name}.json").read_text())
+    return loaded
+
+
+def seen(name: str) -> PodView:
+    return view(load(name), verify)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "says"),
+    [
+        ("succeeded", "RunnerExited", "exit code 0"),
+        ("exited", "RunnerExited", "exit code 7"),
+        ("not-contained", "NotContained", "still reaches 10.96.0.1:443"),
+        ("out-of-memory", "RunnerOutOfMemory", "spec.runtime.resources.limits.memory"),
+        ("deadline-exceeded", "WallClockExceeded", "limits.wallClock"),
+        ("evicted", "RunnerEvicted", "ephemeral local storage usage exceeds"),
+        ("image-unavailable", "ImageUnavailable", "localhost/agentsession/none:1"),
+        ("unschedulable", "Unschedulable", "Insufficient cpu"),
+    ],
+)
+def test_what_is_wrong_is_said(name: str, reason: str, says: str) -> None:
+    trouble = seen(name).trouble
+    assert trouble is not None
+    assert trouble.reason == reason
+    assert says in trouble.message
+    assert "\n" not in trouble.message
+    assert "SECRET" not in trouble.message, "what a runner says last may be session text"
+
+
+@pytest.mark.parametrize(
+    ("name", "ended", "contained"),
+    [
+        ("running", False, True),
+        ("succeeded", True, True),
+        ("exited", True, True),
+        ("not-contained", True, False),
+        ("out-of-memory", True, True),
+        ("deadline-exceeded", True, True),
+        ("evicted", True, True),
+        ("image-unavailable", False, False),
+        ("unschedulable", False, False),
+    ],
+)
+def test_how_far_it_came(name: str, *, ended: bool, contained: bool) -> None:
+    pod = seen(name)
+    assert (pod.ended, pod.contained) == (ended, contained)
+    assert (pod.ended_at is not None) == ended
+    assert pod.running == (name == "running")
+
+
+def test_a_running_pod_has_an_address_a_start_and_no_trouble() -> None:
+    pod = seen("running")
+    assert pod.ip == load("running")["status"]["podIP"]
+    assert pod.started is not None
+    assert pod.trouble is None
+    assert not pod.deleting
+    assert pod.grant is None
+
+
+def test_the_end_is_that_of_the_last_container() -> None:
+    pod = seen("out-of-memory")
+    runner = load("out-of-memory")["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert pod.ended_at == datetime.fromisoformat(runner["finishedAt"].replace("Z", "+00:00"))
+
+
+def changed(name: str, change: dict[str, Any]) -> dict[str, Any]:
+    """A captured pod whose init container ended in another way."""
+    pod = deepcopy(load(name))
+    pod["status"]["initContainerStatuses"][0]["state"]["terminated"].update(change)
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("change", "trouble"),
+    [
+        ({"exitCode": EXIT_NO_IDENTITY, "message": "no identity\n"}, Trouble("NoIdentity", "no identity")),
+        ({"exitCode": EXIT_BAD_VOLUME, "message": "full"}, Trouble("BadVolume", "full")),
+        (
+            {"exitCode": 1, "message": ""},
+            Trouble("ContainmentCheckFailed", "the containment check ended with exit code 1"),
+        ),
+    ],
+)
+def test_the_init_container_says_why_by_its_exit_code(change: dict[str, Any], trouble: Trouble) -> None:
+    assert view(changed("not-contained", change), verify).trouble == trouble
+
+
+def test_an_init_container_without_memory_is_not_a_failed_check() -> None:
+    trouble = view(changed("not-contained", {"exitCode": 137, "reason": "OOMKilled"}), verify).trouble
+    assert trouble is not None
+    assert trouble.reason == "RunnerOutOfMemory"
+
+
+def test_control_characters_of_a_node_are_taken_out() -> None:
+    said = changed("not-contained", {"message": "a\x1b[2J\r\nb" + "x" * 5000})
+    trouble = view(said, verify).trouble
+    assert trouble is not None
+    assert trouble.message.startswith("a [2J  b")
+    assert len(trouble.message) == 512
+
+
+def test_a_pod_that_the_kubelet_has_not_seen() -> None:
+    pod = view({"metadata": {"name": "p", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, verify)
+    assert (pod.phase, pod.ip, pod.trouble, pod.ended_at, pod.deleting) == ("Pending", None, None, None, True)
+
+
+def test_a_pod_that_the_kubelet_refused() -> None:
+    status = {"phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected: Node didn't have enough cpu"}
+    trouble = view({"metadata": {"name": "p", "uid": "u"}, "status": status}, verify).trouble
+    assert trouble == Trouble("RunnerExited", "Pod was rejected: Node didn't have enough cpu")
