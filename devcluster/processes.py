@@ -51,8 +51,19 @@ def start(owner: Path, name: str, argv: tuple[str, ...], log: Path, *, die_with_
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
         ],
     )
+
+
+def _inheritable() -> list[int]:
+    """What a child would keep open beside its standard streams, such as a lock that somebody holds around this."""
+    found = []
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):  # the one that listed the folder is closed by now
+            if descriptor > 2 and os.get_inheritable(descriptor):
+                found.append(descriptor)
+    return found
 
 
 def owned(owner: Path) -> list[Process]:

@@ -79,7 +79,7 @@ def _current(repository: str, tag: str) -> int:
     if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
         return 1
     references = {name: f"{repository}/{name}:{tag}" for name in project.DOCKERFILES}
-    _show(kubeconfig, references, {})
+    _show(kubeconfig, references, install.SMALL)
     print(f"\nEnd it:\n  kubectl delete namespace {' '.join([*scene.SESSIONS, 'scripted-model'])}")
     print(f"  helm uninstall {install.RELEASE} --namespace {install.NAMESPACE}")
     return 0

@@ -45,6 +45,15 @@ def test_output_is_appended_to_the_log(owner: Path) -> None:
     assert (owner / "echo.log").read_text().split() == ["first", "first", "second", "second"]
 
 
+def test_a_lock_that_is_held_around_a_start_is_not_kept_by_it(owner: Path) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    start(owner, "etcd")
+    os.close(writer)
+    assert os.read(reader, 1) == b"", "the child has the other end, so this would have waited for it"
+    os.close(reader)
+
+
 def test_children_belong_to_the_cluster_but_are_no_components(owner: Path) -> None:
     start(owner, "containerd", ("sh", "-c", "sleep 600 & wait"))
     wait_until(lambda: len(processes.owned(owner)) == 2)

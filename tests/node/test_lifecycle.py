@@ -49,7 +49,11 @@ class Ending:
 
 
 ENDINGS = {
-    "403": Ending('[[error: 403 permission_error message="the key is bad"]]', "TurnFailed", "the key is bad"),
+    "403": Ending(
+        '[[error: 403 permission_error message="the key is bad"]] [[headers: x-should-retry=false]]',
+        "TurnFailed",
+        "the key is bad",
+    ),
     "401-at-first": Ending(
         "[[error: 401 authentication_error times=1]] [[say: a key was just rotated]]", "Completed", requests=2
     ),
