@@ -59,7 +59,7 @@ def start(owner: Path, name: str, argv: tuple[str, ...], log: Path, *, die_with_
 def _inheritable() -> list[int]:
     """What a child would keep open beside its standard streams, such as a lock that somebody holds around this."""
     found = []
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         with suppress(OSError):  # the one that listed the folder is closed by now
             if descriptor > 2 and os.get_inheritable(descriptor):
                 found.append(descriptor)
