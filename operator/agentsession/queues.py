@@ -3,7 +3,7 @@
 from agentsession import watches
 from agentsession.api.conditions import FINISHED
 from agentsession.kube.caches import Caches
-from agentsession.kube.objects import Key, KubeObject, controller_of, labels_of
+from agentsession.kube.objects import Key, KubeObject, controller_of, key_of, labels_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
 from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import TENANT_LABEL
@@ -32,7 +32,7 @@ class Queues:
         """Sessions wait for their tenant: bring those back that have not finished."""
         for session in self._unfinished(tenant[0]):
             if tenant_of(session) == tenant[1]:
-                self.sessions.add(_key(session))
+                self.sessions.add(key_of(session))
 
     def _session_changed(self, key: Key, session: KubeObject | None) -> None:
         new = session is not None and not session.get("status")
@@ -44,7 +44,7 @@ class Queues:
             self.sessions.add((key[0], owner["name"]))
         if pod is None:  # a resync found it gone, and cannot say whose it was
             for session in self._unfinished(key[0]):
-                self.sessions.add(_key(session))
+                self.sessions.add(key_of(session))
         elif self._caches.pods.get(key) is None:
             self._slot_freed((key[0], labels_of(pod).get(TENANT_LABEL, "")))
 
@@ -53,20 +53,16 @@ class Queues:
         if known is not None:
             sessions, pods = (cache.in_namespace(tenant[0]) for cache in (self._caches.sessions, self._caches.pods))
             for session in next_waiting(sessions, pods, known):
-                self.sessions.add(_key(session))
+                self.sessions.add(key_of(session))
 
     def _namespace_changed(self, namespace: str) -> None:
         for tenant in self._caches.tenants.in_namespace(namespace):
-            self.tenants.add(_key(tenant))
+            self.tenants.add(key_of(tenant))
         for session in self._unfinished(namespace):
-            self.sessions.add(_key(session))
+            self.sessions.add(key_of(session))
 
     def _unfinished(self, namespace: str) -> list[KubeObject]:
         return [session for session in self._caches.sessions.in_namespace(namespace) if not _finished(session)]
-
-
-def _key(body: KubeObject) -> Key:
-    return body["metadata"]["namespace"], body["metadata"]["name"]
 
 
 def _finished(session: KubeObject) -> bool:

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.node
 QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
 SECRET_TEXT = "a-word-that-only-the-prompt-has"
 LONG = "0123456789abcdef" * 2048
-# The agent has the runner's uid. So it can offer the runner to the kernel as the one to kill.
-GREEDY = (
-    "for p in /proc/[0-9]*; do grep -q serve $p/cmdline && echo 1000 > $p/oom_score_adj; done; "
-    "python3 -c 'x = bytearray(10**10)'"
-)
 
 
 def tool(command: str) -> str:
@@ -83,13 +78,7 @@ ENDINGS = {
         f"[[repeat: 50 {tool('echo round {n}')}]]", "TurnLimitReached", "limits.turns", 3, {"limits": {"turns": 3}}
     ),
     "hang": Ending(
-        "[[hang]]", "WallClockExceeded", "limits.wallClock", spec={"limits": {"wallClock": "15s"}}, estimated=True
-    ),
-    "out-of-memory": Ending(
-        f"{tool(GREEDY)} [[say: survived]]",
-        "RunnerOutOfMemory",
-        "limits.memory",
-        spec={"runtime": {"resources": {"limits": {"memory": "700Mi"}}}},
+        "[[hang]]", "WallClockExceeded", "limits.wallClock", spec={"limits": {"wallClock": "30s"}}, estimated=True
     ),
 }
 

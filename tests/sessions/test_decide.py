@@ -107,6 +107,12 @@ def test_a_tenant_that_was_changed_and_not_checked_since_is_waited_for() -> None
     assert reason(plan(session(), observed(tenant=changed)), "ResolvedRefs") == "False TenantPending"
 
 
+def test_a_tenant_whose_secret_was_not_looked_at_yet_is_waited_for() -> None:
+    fresh = tenant(ready=False)
+    fresh.status.conditions[0].reason = "CredentialPending"
+    assert reason(plan(session(), observed(tenant=fresh)), "ResolvedRefs") == "False TenantPending"
+
+
 def test_no_pod_before_the_network_policy() -> None:
     made = plan(session(), observed(namespace_ready=False))
     assert made.actions == []

@@ -53,7 +53,8 @@ def unresolved(session: AgentSession, seen: Observed) -> Trouble | None:
     if seen.tenant.metadata.deletion_timestamp is not None:
         return Trouble("TenantNotFound", f"spec.tenantRef: AgentTenant {name} is being deleted")
     ready = condition(seen.tenant.status.conditions, READY)
-    if ready is None or ready.observed_generation != seen.tenant.metadata.generation:
+    checked = ready is not None and ready.observed_generation == seen.tenant.metadata.generation
+    if ready is None or not checked or ready.reason == "CredentialPending":
         return Trouble("TenantPending", f"AgentTenant {name} has not been checked yet")
     if ready.status != "True":
         return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: {ready.reason}: {ready.message}")
