@@ -5,6 +5,7 @@ All cases run side by side, each with a namespace of its own; the tests look at 
 
 import asyncio
 import os
+import shutil
 import subprocess
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
@@ -73,12 +74,15 @@ async def _run_its_commands(team: Team, session: AgentSession) -> None:
     folder = team.world.installed.kubeconfig.parent / f"bin-{team.namespace}"
     folder.mkdir()
     (folder / "kubectl").symlink_to(binaries.resolve(["kubectl"])["kubectl"])
-    environment = {"PATH": f"{folder}:{os.environ['PATH']}", "KUBECONFIG": str(team.world.installed.kubeconfig)}
+    environment = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "KUBECONFIG": str(team.world.installed.kubeconfig),
+        "KUBECACHEDIR": str(folder / "cache"),
+    }
     try:
         await asyncio.to_thread(subprocess.run, ["bash", "-ec", commands], env=environment, check=True)
     finally:
-        (folder / "kubectl").unlink()
-        folder.rmdir()
+        shutil.rmtree(folder)
 
 
 HEALTHY_HOST = {scene.HOSTS: scene.SCRIPTED_HOST}

@@ -22,12 +22,13 @@ pytestmark = pytest.mark.node
 async def test_a_leader_that_is_told_to_end_releases_its_lease(world: World) -> None:
     await operators.all_ready(world, "operator")
     pod, holder = await operators.leader(world), await operators.holder_of(world)
+    container = _container(pod)["containerID"]
     told = monotonic()
     operators.send(pod, signal.SIGTERM)
     await operators.another_leads(world, holder)
     assert monotonic() - told < 3, "that is as long as an expired Lease takes"
     async with asyncio.timeout(SECONDS):
-        while (ended := _last_end(await world.api.get(PODS, _key(pod)))) is None:
+        while (ended := _end(await world.api.get(PODS, _key(pod)), container)) is None:
             await asyncio.sleep(0.1)
     assert ended["exitCode"] == 0
     await operators.all_ready(world, "operator")
@@ -37,10 +38,18 @@ def _key(pod: KubeObject) -> tuple[str, str]:
     return pod["metadata"]["namespace"], pod["metadata"]["name"]
 
 
-def _last_end(pod: KubeObject) -> dict[str, Any] | None:
-    state = pod["status"]["containerStatuses"][0]
-    ended: dict[str, Any] | None = state["lastState"].get("terminated") or state["state"].get("terminated")
-    return ended
+def _container(pod: KubeObject) -> dict[str, Any]:
+    status: dict[str, Any] = pod["status"]["containerStatuses"][0]
+    return status
+
+
+def _end(pod: KubeObject, container: str) -> dict[str, Any] | None:
+    """How that very container ended: an earlier one of the pod may have ended otherwise."""
+    status = _container(pod)
+    ends: list[dict[str, Any]] = [
+        state["terminated"] for state in (status["lastState"], status["state"]) if "terminated" in state
+    ]
+    return next((end for end in ends if end["containerID"] == container), None)
 
 
 async def _asked(team: Team) -> bool:
