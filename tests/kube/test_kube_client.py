@@ -204,7 +204,7 @@ async def test_a_write_without_an_answer_has_an_unknown_outcome_and_is_not_repea
     proxied: tuple[Proxy, ApiClient], namespace: str, committed: bool
 ) -> None:
     proxy, api = proxied
-    proxy.faults = [Fault(after="commit" if committed else "nothing")]
+    proxy.faults = [Fault(lose="answer" if committed else "request")]
     with pytest.raises(errors.UnknownOutcomeError):
         await api.apply(CONFIGMAPS, configmap(namespace))
     assert len(proxy.seen) == 1

@@ -98,7 +98,7 @@ async def test_a_quiet_watch_shows_progress_without_listing_again(connection: Co
 async def test_a_watch_that_is_cut_resumes_where_it_was(connection: Connection, api: ApiClient, namespace: str) -> None:
     async with watched(connection, namespace) as w:
         await eventually(lambda: len(w.proxy.seen) >= 2)
-        w.proxy.faults = [Fault(503), Fault(after="nothing"), Fault(429)]
+        w.proxy.faults = [Fault(503), Fault(lose="request"), Fault(429)]
         await api.create(CONFIGMAPS, configmap(namespace, "a"))
         await eventually(lambda: not w.proxy.faults)
         last = await api.create(CONFIGMAPS, configmap(namespace, "b"))
