@@ -16,15 +16,12 @@ from agentsession.api.installation import Installation
 from agentsession.endpoints import HTTP_PORT, application, canary, serve
 from agentsession.keyrings import ensure_keyrings
 from agentsession.keys.keyring import Keyring
-from agentsession.kube.cache import Store
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.elector import Elector
 from agentsession.kube.errors import ApiError
 from agentsession.kube.events import EventRecorder
-from agentsession.kube.objects import Key
-from agentsession.kube.resync import resync
 from agentsession.kube.worker import work
 from agentsession.queues import Queues
 from agentsession.runners.client import RunnerClient, runner_http
@@ -66,9 +63,8 @@ async def run(install: Installation) -> None:
         stack.callback(elector.stop)  # the next leader begins when all work here has ended
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(_watch(connection, caches, queues, elector.identity, stop), name="kopf")]
-        for resource, store, selector in watches.watched(caches):
-            changed = _resynced(store, queues.changed()[resource])
-            tasks.append(group.create_task(resync(api, resource, store, changed, label_selector=selector)))
+        feeds = watches.fed_beside_kopf(api, caches, queues.changed())
+        tasks += [group.create_task(feed, name="feed") for feed in feeds]
         tasks.append(group.create_task(_lead(api, install, caches, queues, elector, leading), name="lead"))
         await stop.wait()
         for task in tasks:
@@ -159,10 +155,6 @@ class _Keys:
 
 def _synced(caches: Caches) -> bool:
     return all(store.synced for _, store, _ in watches.watched(caches))
-
-
-def _resynced(store: Store, changed: watches.Changed) -> Callable[[Key], None]:
-    return lambda key: changed(key, store.get(key))
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message: str) -> None:

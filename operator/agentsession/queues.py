@@ -1,12 +1,17 @@
 """One queue per controller, and what a change of any watched object puts into them."""
 
-from agentsession import watches
+from pydantic import ValidationError
+
 from agentsession.api.conditions import FINISHED
+from agentsession.keys.grant import Grant
+from agentsession.keys.keyring import InvalidTokenError
+from agentsession.kube.cache import Changed
 from agentsession.kube.caches import Caches
-from agentsession.kube.objects import Key, KubeObject, controller_of, key_of, labels_of
+from agentsession.kube.objects import Key, KubeObject, annotations_of, controller_of, key_of, labels_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
 from agentsession.kube.workqueue import Priority, WorkQueue
-from agentsession.resources.names import TENANT_LABEL
+from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL
+from agentsession.sessions.podview import view
 from agentsession.sessions.slots import next_waiting, tenant_of
 
 
@@ -17,8 +22,9 @@ class Queues:
         self._caches = caches
         self.sessions = WorkQueue("sessions")
         self.tenants = WorkQueue("tenants")
+        self._views: dict[Key, object] = {}
 
-    def changed(self) -> dict[Resource, watches.Changed]:
+    def changed(self) -> dict[Resource, Changed]:
         """By watched kind: what to do when an object of it changed."""
         return {
             AGENTSESSIONS: self._session_changed,
@@ -39,6 +45,8 @@ class Queues:
         self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
+        if self._looks_the_same(key):
+            return
         owner = controller_of(pod) if pod is not None else None
         if owner is not None and owner.get("kind") == AGENTSESSIONS.kind:
             self.sessions.add((key[0], owner["name"]))
@@ -47,6 +55,23 @@ class Queues:
                 self.sessions.add(key_of(session))
         elif self._caches.pods.get(key) is None:
             self._slot_freed((key[0], labels_of(pod).get(TENANT_LABEL, "")))
+
+    def _looks_the_same(self, key: Key) -> bool:
+        """Whether nothing has changed that a decision is made from: half of a pod's changes are of no interest."""
+        pod = self._caches.pods.get(key)
+        if pod is None:
+            self._views.pop(key, None)
+            return False
+        try:
+            looks = (view(pod, _unverified), annotations_of(pod).get(GRANT_ANNOTATION))
+        except (
+            ValidationError
+        ):  # who may write a pod's status can write nonsense: its session's affair, not the watch's
+            return False
+        if self._views.get(key) == looks:
+            return True
+        self._views[key] = looks
+        return False
 
     def _slot_freed(self, tenant: Key) -> None:
         known = self._caches.tenants.get(tenant)
@@ -63,6 +88,10 @@ class Queues:
 
     def _unfinished(self, namespace: str) -> list[KubeObject]:
         return [session for session in self._caches.sessions.in_namespace(namespace) if not _finished(session)]
+
+
+def _unverified(_: str) -> Grant:
+    raise InvalidTokenError("only the leader has the keys")
 
 
 def _finished(session: KubeObject) -> bool:

@@ -1,21 +1,27 @@
-"""kopf's part: its watch streams feed the caches, and a change brings what it concerns into a queue. Nothing else."""
+"""What is watched, and by whom: kopf's streams feed the caches of what people write, a Reflector that of the pods.
 
-from collections.abc import Callable
+A change brings what it concerns into a queue, and nothing else. A runner pod changes a dozen times while it starts and
+ends; kopf's task and handler for each such event would cost more than all that a session needs to be decided.
+"""
+
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import kopf
 
-from agentsession.kube.cache import Store
+from agentsession.kube.cache import Changed, Store
 from agentsession.kube.caches import Caches
+from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.login import kopf_credentials
-from agentsession.kube.objects import Key, KubeObject, key_of
+from agentsession.kube.objects import KubeObject, key_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.kube.resync import resync
+from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
 
 OURS = f"{RUNNER_LABEL}=true"
-Changed = Callable[[Key, KubeObject | None], None]
-"""Told of each change, with the object as last seen: also of one that was deleted, unless only a resync found that."""
+BY_REFLECTOR = (PODS,)
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -85,8 +91,20 @@ def registry(connection: Connection, caches: Caches, changed: dict[Resource, Cha
         return kopf_credentials(connection, connection.open())
 
     for resource, store, _ in watched(caches):
-        _feed(made, resource, store, changed[resource])
+        if resource not in BY_REFLECTOR:
+            _feed(made, resource, store, changed[resource])
     return made
+
+
+def fed_beside_kopf(
+    api: ApiClient, caches: Caches, changed: dict[Resource, Changed]
+) -> Iterator[Coroutine[None, None, None]]:
+    """What runs besides kopf, for ever: the Reflectors, and for kopf's kinds a list now and then."""
+    for resource, store, selector in watched(caches):
+        if resource in BY_REFLECTOR:
+            yield Reflector(api, resource, store, label_selector=selector, on_change=changed[resource]).run()
+        else:
+            yield resync(api, resource, store, changed[resource], label_selector=selector)
 
 
 def _feed(made: kopf.OperatorRegistry, resource: Resource, store: Store, changed: Changed) -> None:

@@ -35,7 +35,11 @@ class Watched:
         self.store = Store()
         self.told: list[Key] = []
         self.reflector = Reflector(
-            client, CONFIGMAPS, self.store, label_selector=f"test={namespace}", on_change=self.told.append
+            client,
+            CONFIGMAPS,
+            self.store,
+            label_selector=f"test={namespace}",
+            on_change=lambda key, _: self.told.append(key),
         )
 
     def names(self) -> list[str]:
@@ -152,7 +156,9 @@ async def test_resync_corrects_a_store(api: ApiClient, namespace: str) -> None:
     gone = await api.create(CONFIGMAPS, configmap(namespace, "gone"))
     store.observe("ADDED", gone)
     await api.delete(CONFIGMAPS, key_of(gone))
-    task = asyncio.create_task(resync(api, CONFIGMAPS, store, told.add, label_selector=f"test={namespace}"))
+    task = asyncio.create_task(
+        resync(api, CONFIGMAPS, store, lambda key, _: told.add(key), label_selector=f"test={namespace}")
+    )
     await eventually(lambda: store.synced)
     assert told == {(namespace, "missed"), (namespace, "gone")}
     assert store.get((namespace, "missed")) is not None

@@ -77,6 +77,21 @@ async def test_a_pod_brings_its_session(scene: Scene) -> None:
     assert await scene.changed(PODS, ("n", "s-pod"), made) == (["s"], [])
 
 
+@pytest.mark.parametrize(
+    ("status", "brings"),
+    [({"phase": "Pending", "qosClass": "Burstable"}, []), ({"phase": "Running"}, ["s"]), ({"phase": "Strange"}, ["s"])],
+)
+async def test_a_pod_brings_its_session_when_it_looks_different(
+    scene: Scene, status: dict[str, str], brings: list[str]
+) -> None:
+    for version, state in enumerate(({"phase": "Pending"}, status), 1):
+        made = pod("s") | {"status": state}
+        made["metadata"]["resourceVersion"] = str(version)
+        scene.caches.pods.observe("MODIFIED", made)
+        brought, _ = await scene.changed(PODS, ("n", "s-pod"), made)
+    assert brought == brings
+
+
 async def test_a_pod_that_is_gone_brings_the_next_that_waits(scene: Scene) -> None:
     scene.has(session("b", "TenantAtCapacity"), session("a", "TenantAtCapacity"), session("c"))
     scene.has(session("0", "TenantAtCapacity", tenant="other"))

@@ -269,15 +269,9 @@ async def operating(api: ApiClient, namespace: str) -> AsyncIterator[World]:
             group.create_task(work("sessions", world.queues.sessions, world.sessions.reconcile)),
             group.create_task(work("tenants", world.queues.tenants, world.tenants.reconcile)),
         ]
+        changed = world.queues.changed()
         for resource, store, selector in watched(world.caches):
-            changed = world.queues.changed()[resource]
-            reflector = Reflector(
-                api,
-                resource,
-                store,
-                label_selector=selector,
-                on_change=lambda key, store=store, changed=changed: changed(key, store.get(key)),  # type: ignore[misc]
-            )
+            reflector = Reflector(api, resource, store, label_selector=selector, on_change=changed[resource])
             tasks.append(group.create_task(reflector.run()))
         yield world
         for task in tasks:

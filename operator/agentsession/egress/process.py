@@ -69,10 +69,10 @@ class Plane:
                 PODS,
                 directory.pods.store,
                 label_selector=f"{RUNNER_LABEL}=true",
-                on_change=lambda _: self.calls.wake(),
+                on_change=lambda *_: self.calls.wake(),
             ),
-            Reflector(api, AGENTSESSIONS, directory.sessions.store, on_change=lambda _: self.calls.wake()),
-            Reflector(api, AGENTTENANTS, directory.tenants.store, on_change=lambda _: self._tenant_changed()),
+            Reflector(api, AGENTSESSIONS, directory.sessions.store, on_change=lambda *_: self.calls.wake()),
+            Reflector(api, AGENTTENANTS, directory.tenants.store, on_change=lambda *_: self._tenant_changed()),
         ]
         self.runner_app = runner_app(
             ModelRoute(self._gate, self.calls, self._credentials, self.ledger, http),

@@ -1,11 +1,13 @@
 """What the API server last told about one kind. Updated synchronously by watches and by the answers to own writes."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from agentsession.kube.objects import Key, KubeObject, key_of, labels_of, owner_uid, resource_version_of, uid_of
 
 REMEMBERED_DELETIONS = 10_000
+Changed = Callable[[Key, KubeObject | None], None]
+"""Told of each change, with the object as last seen: also of one that was deleted, unless only a list found that."""
 
 
 class Store:

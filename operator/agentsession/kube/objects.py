@@ -55,6 +55,11 @@ def labels_of(obj: KubeObject) -> Mapping[str, str]:
     return metadata_of(obj).get("labels") or {}
 
 
+def annotations_of(obj: KubeObject) -> Mapping[str, str]:
+    """The annotations; read-only."""
+    return metadata_of(obj).get("annotations") or {}
+
+
 def is_terminating(obj: KubeObject) -> bool:
     """Whether deletion has been asked for."""
     return bool(metadata_of(obj).get("deletionTimestamp"))

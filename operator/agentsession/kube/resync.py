@@ -3,12 +3,10 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
 
-from agentsession.kube.cache import Store
+from agentsession.kube.cache import Changed, Store
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError
-from agentsession.kube.objects import Key
 from agentsession.kube.resource import Resource
 
 INTERVAL = (300.0, 600.0)
@@ -23,11 +21,11 @@ async def resync(
     client: ApiClient,
     resource: Resource,
     store: Store,
-    on_change: Callable[[Key], None],
+    on_change: Changed,
     *,
     label_selector: str = "",
 ) -> None:
-    """List at once, then again and again, for ever; call on_change for each key that the store had wrong."""
+    """List at once, then again and again, for ever; call on_change for each object that the store had wrong."""
     while True:
         interval = INTERVAL
         try:
@@ -37,5 +35,5 @@ async def resync(
             logger.warning("Listing %s: %s. Tried again within %d s.", resource.plural, error, interval[1])
         else:
             for key in store.replace(found.items, found.resource_version):
-                on_change(key)
+                on_change(key, store.get(key))
         await asyncio.sleep(random.uniform(*interval))  # noqa: S311

@@ -1,4 +1,4 @@
-"""List and watch one kind into a Store, for processes that run without kopf.
+"""List and watch one kind into a Store: for processes without kopf, and for pods, which change too often for it.
 
 The watch is opened anew every few seconds. So a healthy one shows progress even in a quiet cluster, where the server's
 own bookmarks come about once a minute, and whoever must not act on an old picture can look at `last_progress`.
@@ -8,12 +8,11 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
 
-from agentsession.kube.cache import Store
+from agentsession.kube.cache import Changed, Store
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError, GoneError, from_status
-from agentsession.kube.objects import Key, key_of, metadata_of
+from agentsession.kube.objects import key_of, metadata_of
 from agentsession.kube.resource import Resource
 
 WATCH_SECONDS = 5
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 class Reflector:
     """Keeps `store` equal to what the API server has. One task runs `run()`; cancel it to stop.
 
-    on_change is called with the key of each object that appeared, changed or vanished, after the store has it.
+    on_change is told of each object that appeared, changed or vanished, after the store has it.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class Reflector:
         store: Store,
         *,
         label_selector: str = "",
-        on_change: Callable[[Key], None] = lambda _: None,
+        on_change: Changed = lambda *_: None,
     ) -> None:
         self.last_progress = float("-inf")
         """The loop's (monotonic) time when the API server was last heard: list, connection, event or bookmark."""
@@ -72,7 +71,7 @@ class Reflector:
         self._version = found.resource_version
         self._progress()
         for key in self._store.replace(found.items, found.resource_version):
-            self._on_change(key)
+            self._on_change(key, self._store.get(key))
 
     async def _watch(self) -> None:
         stream = self._client.watch(
@@ -90,7 +89,7 @@ class Reflector:
                     raise from_status(event["object"])
                 self._version = metadata_of(event["object"])["resourceVersion"]
                 if event["type"] != "BOOKMARK" and self._store.observe(event["type"], event["object"]):
-                    self._on_change(key_of(event["object"]))
+                    self._on_change(key_of(event["object"]), event["object"])
 
     def _progress(self) -> None:
         self.last_progress = asyncio.get_running_loop().time()
