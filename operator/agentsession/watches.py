@@ -1,7 +1,7 @@
-"""What is watched, and by whom: kopf's streams feed the caches of what people write, a Reflector that of the pods.
+"""What is watched, and by whom: kopf's streams feed the caches of what people configure, Reflectors the busy kinds.
 
-A change brings what it concerns into a queue, and nothing else. A runner pod changes a dozen times while it starts and
-ends; kopf's task and handler for each such event would cost more than all that a session needs to be decided.
+A change brings what it concerns into a queue, and nothing else. A session and its pod change a score of times in a
+short life; kopf's task and handler for each would cost as much as everything else that the operator does for them.
 """
 
 from collections.abc import Coroutine, Iterator
@@ -21,7 +21,7 @@ from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
 
 OURS = f"{RUNNER_LABEL}=true"
-BY_REFLECTOR = (PODS,)
+BY_REFLECTOR = (AGENTSESSIONS, PODS)
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
