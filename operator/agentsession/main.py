@@ -21,20 +21,10 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.elector import Elector
 from agentsession.kube.errors import ApiError
-from agentsession.kube.events import EventRecorder
-from agentsession.kube.worker import work
+from agentsession.leader import Leader
 from agentsession.queues import Queues
-from agentsession.runners.client import RunnerClient, runner_http
-from agentsession.runners.listeners import Listeners
-from agentsession.sessions.act import Actor
-from agentsession.sessions.controller import SessionController
-from agentsession.sessions.observe import Observer
-from agentsession.sessions.slots import Slot
-from agentsession.tenants.controller import TenantController
-from agentsession.usage.meters import Meters
+from agentsession.runners.client import runner_http
 
-SESSION_WORKERS = 20
-TENANT_WORKERS = 4
 ROTATION_CHECK = timedelta(hours=1)
 
 logger = logging.getLogger(__name__)
@@ -97,40 +87,10 @@ async def _lead(
         await asyncio.sleep(0.05)
     keys = _Keys(api, install, await ensure_keyrings(api, install))
     where = await surroundings.find(api, install)
-    async with AsyncExitStack() as stack:
-        runner_session = await stack.enter_async_context(runner_http())
-        meters = Meters(
-            runner_session,
-            keys.current,
-            install.egress.peers_url,
-            session_changed=queues.sessions.add,
-            tenant_changed=queues.tenants.add,
-        )
-        runners = RunnerClient(runner_session, keys.current)
-        listeners = Listeners(runners, queues.sessions.add)
-        stack.push_async_callback(listeners.close)
-        recorder = EventRecorder(api)
-        starting: set[Slot] = set()
-        sessions = SessionController(
-            api,
-            caches,
-            Observer(api, caches, listeners, meters, install, keys.current, starting),
-            Actor(api, caches, listeners, runners, install, where, keys.current, lambda: elector.epoch, starting),
-            listeners,
-            meters,
-            recorder,
-            install,
-        )
-        tenants = TenantController(api, caches, meters, recorder, install, queues.tenant_changed)
-        await meters.pull()
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        group.create_task(meters.run(), name="meters")
-        group.create_task(recorder.run(), name="events")
+    async with runner_http() as http, asyncio.TaskGroup() as group:
+        leader = Leader(api, install, caches, queues, http, where, keyring=keys.current, epoch=lambda: elector.epoch)
         group.create_task(keys.rotate(), name="keys")
-        for _ in range(SESSION_WORKERS):
-            group.create_task(work("sessions", queues.sessions, sessions.reconcile))
-        for _ in range(TENANT_WORKERS):
-            group.create_task(work("tenants", queues.tenants, tenants.reconcile))
+        group.create_task(leader.run(), name="leader")
 
 
 class _Keys:

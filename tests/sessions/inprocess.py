@@ -23,22 +23,14 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
 from agentsession.kube.watch import Reflector
-from agentsession.kube.worker import work
+from agentsession.leader import Leader
 from agentsession.queues import Queues
 from agentsession.resources.names import CONTAIN_CONTAINER, RUNNER_CONTAINER, runner_pod_name
 from agentsession.resources.surroundings import Surroundings
-from agentsession.runners.client import RunnerClient, runner_http
-from agentsession.runners.listeners import Listeners
-from agentsession.sessions.act import Actor
-from agentsession.sessions.controller import SessionController
-from agentsession.sessions.observe import Observer
-from agentsession.sessions.slots import Slot
-from agentsession.tenants.controller import TenantController
-from agentsession.usage.meters import Meters
+from agentsession.runners.client import runner_http
 from agentsession.watches import watched
 from agentsession_runner.auth import CallVerifier, KeySource
 from agentsession_runner.journal import Journal
@@ -134,10 +126,8 @@ class World:
     namespace: str
     caches: Caches
     queues: Queues
-    sessions: SessionController
-    tenants: TenantController
+    leader: Leader
     egress: Egress
-    meters: Meters
     http: aiohttp.ClientSession
     stack: AsyncExitStack
 
@@ -147,7 +137,7 @@ class World:
         body = self._body("AgentTenant", "default", {"provider": provider, **spec})
         made = await self.api.create(AGENTTENANTS, body)
         self.egress.finds(made)
-        await self.meters.pull()
+        await self.leader.meters.pull()
         return made
 
     async def session(self, name: str = "s", **spec: Any) -> AgentSession:
@@ -262,50 +252,30 @@ async def operating(api: ApiClient, namespace: str) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(runner_http())
         egress = await stack.enter_async_context(Egress(keyring).running())
-        world = _wired(api, namespace, keyring, egress, http, stack)
+        caches = Caches()
+        queues = Queues(caches)
+
+        async def peers(_: str) -> list[str]:
+            return [egress.url]
+
+        leader = Leader(
+            api,
+            INSTALL,
+            caches,
+            queues,
+            http,
+            SURROUNDINGS,
+            keyring=lambda: keyring,
+            epoch=lambda: 1,
+            resolve=peers,
+        )
+        world = World(api, namespace, caches, queues, leader, egress, http, stack)
+        changed = queues.changed()
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [
-            group.create_task(work("sessions", world.queues.sessions, world.sessions.reconcile)),
-            group.create_task(work("sessions", world.queues.sessions, world.sessions.reconcile)),
-            group.create_task(work("tenants", world.queues.tenants, world.tenants.reconcile)),
-        ]
-        changed = world.queues.changed()
-        for resource, store, selector in watched(world.caches):
+        tasks = [group.create_task(leader.run())]
+        for resource, store, selector in watched(caches):
             reflector = Reflector(api, resource, store, label_selector=selector, on_change=changed[resource])
             tasks.append(group.create_task(reflector.run()))
         yield world
         for task in tasks:
             task.cancel()
-
-
-def _wired(
-    api: ApiClient,
-    namespace: str,
-    keyring: Keyring,
-    egress: Egress,
-    http: aiohttp.ClientSession,
-    stack: AsyncExitStack,
-) -> World:
-    caches, starting = Caches(), set[Slot]()
-    queues = Queues(caches)
-
-    async def peers(_: str) -> list[str]:
-        return [egress.url]
-
-    def current() -> Keyring:
-        return keyring
-
-    meters = Meters(
-        http, current, "", session_changed=queues.sessions.add, tenant_changed=queues.tenants.add, resolve=peers
-    )
-    runners = RunnerClient(http, current)
-    listeners = Listeners(runners, queues.sessions.add)
-    stack.push_async_callback(listeners.close)
-    recorder = EventRecorder(api)
-    telling = asyncio.create_task(recorder.run())
-    stack.callback(telling.cancel)
-    observer = Observer(api, caches, listeners, meters, INSTALL, current, starting)
-    actor = Actor(api, caches, listeners, runners, INSTALL, SURROUNDINGS, current, lambda: 1, starting)
-    sessions = SessionController(api, caches, observer, actor, listeners, meters, recorder, INSTALL)
-    tenants = TenantController(api, caches, meters, recorder, INSTALL, queues.tenant_changed)
-    return World(api, namespace, caches, queues, sessions, tenants, egress, meters, http, stack)

@@ -113,7 +113,7 @@ async def test_a_leader_with_an_old_picture_can_do_nothing_twice(world: World) -
     stale = {**old, "status": {}}
     world.caches.sessions._objects[session.key] = stale  # as a cache that missed all that came since
     with pytest.raises(ConflictError):
-        await world.sessions.reconcile(session.key)
+        await world.leader.sessions.reconcile(session.key)
     assert await world.pod(session) is None
     assert agent.asked == ["hello"]
     assert (await world.now(session)).status.phase == "Succeeded"

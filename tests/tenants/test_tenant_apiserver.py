@@ -72,11 +72,11 @@ async def test_what_the_egress_plane_finds_is_said_once(world: World) -> None:
     made = await world.tenant()
     await _says(world, "Ready")
     world.egress.finds(made, "GrantMissing", "kubectl create rolebinding")
-    await world.meters.pull()
+    await world.leader.meters.pull()
     missing = await _says(world, "GrantMissing")
     assert "kubectl create rolebinding" in str(missing.status.conditions)
     world.egress.finds(made)
-    await world.meters.pull()
+    await world.leader.meters.pull()
     await _says(world, "Ready")
     await _told(world, ["GrantMissing", "Ready"])
 
@@ -108,7 +108,7 @@ async def test_an_unchanged_tenant_is_not_written_again(world: World) -> None:
     ready = await _says(world, "Ready")
     versions = await _versions(world)
     for _ in range(3):
-        await world.tenants.reconcile(ready.key)
+        await world.leader.tenants.reconcile(ready.key)
     assert await _versions(world) == versions
 
 

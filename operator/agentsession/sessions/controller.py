@@ -1,8 +1,9 @@
 """AgentSession: gives each session a runner, its prompts, and a status that says how it went."""
 
+import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 
 from pydantic import ValidationError
 
@@ -56,6 +57,7 @@ class SessionController:
         meters: Meters,
         recorder: EventRecorder,
         install: Installation,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
         self._caches = caches
@@ -65,6 +67,7 @@ class SessionController:
         self._meters = meters
         self._recorder = recorder
         self._install = install
+        self._now = now
         self._written: dict[Key, float] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
@@ -95,7 +98,7 @@ class SessionController:
 
     async def _decide(self, raw: KubeObject, session: AgentSession) -> tuple[Plan, Observed]:
         seen = await self._observer.observe(raw, session)
-        return decide(session, seen, self._install, datetime.now(UTC)), seen
+        return decide(session, seen, self._install, self._now()), seen
 
     async def _once(self, session: AgentSession, seen: Observed, plan: Plan, action: Action) -> None:
         try:
@@ -103,7 +106,7 @@ class SessionController:
         except (ForbiddenError, InvalidError) as error:
             why = Trouble(REFUSED, f"the API server refuses the runner pod: {error.message}")
             told = session.model_copy(update={"status": plan.status})
-            status = report.starting(told, seen, why, datetime.now(UTC))
+            status = report.starting(told, seen, why, self._now())
             raw = self._caches.sessions.get(session.key)
             if raw is not None and status != plan.status:
                 await self._write(raw, plan.status, status)
@@ -121,14 +124,14 @@ class SessionController:
         return again
 
     def _usage_wait(self, key: Key) -> timedelta:
-        since = monotonic() - self._written.get(key, float("-inf"))
+        since = asyncio.get_running_loop().time() - self._written.get(key, float("-inf"))
         return timedelta(seconds=max(0.0, USAGE_PERIOD.total_seconds() - since))
 
     async def _refuse(self, raw: KubeObject, error: ValidationError) -> None:
         """A spec that this operator's models do not know, as after a change of versions."""
         known = _Known.model_validate(raw)
         why = Trouble("InvalidSpec", f"spec: {spec_errors(error)}")
-        after = report.refused(known, why, datetime.now(UTC))
+        after = report.refused(known, why, self._now())
         if after != known.status:
             await self._write(raw, known.status, after)
 
@@ -139,7 +142,7 @@ class SessionController:
         written = await self._api.apply_status(
             AGENTSESSIONS, key, to_json(after), uid=metadata["uid"], resource_version=metadata["resourceVersion"]
         )
-        self._written[key] = monotonic()
+        self._written[key] = asyncio.get_running_loop().time()
         self._caches.sessions.observe("MODIFIED", written)
         for item in announcements(before, after):
             self._recorder.record(raw, item.type, item.reason, item.message)

@@ -1,0 +1,88 @@
+"""What the leading operator does: the controllers, and what they share, for one term. main decides when it begins."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import aiohttp
+
+from agentsession.api.installation import Installation
+from agentsession.keys.keyring import Keyring
+from agentsession.kube.caches import Caches
+from agentsession.kube.client import ApiClient
+from agentsession.kube.events import EventRecorder
+from agentsession.kube.worker import work
+from agentsession.queues import Queues
+from agentsession.resources.surroundings import Surroundings
+from agentsession.runners.client import RunnerClient
+from agentsession.runners.listeners import Listeners
+from agentsession.sessions.act import Actor
+from agentsession.sessions.controller import SessionController
+from agentsession.sessions.observe import Observer
+from agentsession.sessions.slots import Slot
+from agentsession.tenants.controller import TenantController
+from agentsession.usage.meters import Meters, Resolve, resolve_peers
+
+SESSION_WORKERS = 20
+TENANT_WORKERS = 4
+
+
+class Leader:
+    """One term. It begins with nothing but the caches: all state is in objects, in runners and in the egress plane.
+
+    http: for calls to runners and to egress processes. resolve, now: as they are but in tests.
+    """
+
+    def __init__(
+        self,
+        api: ApiClient,
+        install: Installation,
+        caches: Caches,
+        queues: Queues,
+        http: aiohttp.ClientSession,
+        surroundings: Surroundings,
+        *,
+        keyring: Callable[[], Keyring],
+        epoch: Callable[[], int],
+        resolve: Resolve = resolve_peers,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._queues = queues
+        self._recorder = EventRecorder(api)
+        self.meters = Meters(
+            http,
+            keyring,
+            install.egress.peers_url,
+            session_changed=queues.sessions.add,
+            tenant_changed=queues.tenants.add,
+            resolve=resolve,
+        )
+        runners = RunnerClient(http, keyring)
+        self.listeners = Listeners(runners, queues.sessions.add)
+        starting: set[Slot] = set()
+        self.sessions = SessionController(
+            api,
+            caches,
+            Observer(api, caches, self.listeners, self.meters, install, keyring, starting),
+            Actor(api, caches, self.listeners, runners, install, surroundings, keyring, epoch, starting),
+            self.listeners,
+            self.meters,
+            self._recorder,
+            install,
+            now,
+        )
+        self.tenants = TenantController(api, caches, self.meters, self._recorder, install, queues.tenant_changed)
+
+    async def run(self) -> None:
+        """Serve the queues until cancelled."""
+        try:
+            await self.meters.pull()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.meters.run(), name="meters")
+                group.create_task(self._recorder.run(), name="events")
+                for _ in range(SESSION_WORKERS):
+                    group.create_task(work("sessions", self._queues.sessions, self.sessions.reconcile))
+                for _ in range(TENANT_WORKERS):
+                    group.create_task(work("tenants", self._queues.tenants, self.tenants.reconcile))
+        finally:
+            await self.listeners.close()
