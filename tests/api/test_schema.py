@@ -66,7 +66,13 @@ class Exclusive(BaseModel):
     number: int = Field(gt=0)
 
 
-@pytest.mark.parametrize(("model", "where"), [(Union, "Union.both"), (FreeForm, "anything"), (Exclusive, "number")])
+class Bare(BaseModel):
+    text: str = Field(pattern="^a$")
+
+
+@pytest.mark.parametrize(
+    ("model", "where"), [(Union, "Union.both"), (FreeForm, "anything"), (Exclusive, "number"), (Bare, "text")]
+)
 def test_what_has_no_structural_form_is_an_error_that_says_where(model: type[BaseModel], where: str) -> None:
     with pytest.raises(SchemaError, match=where):
         structural(model)
@@ -92,11 +98,18 @@ SPECS = [
 @pytest.mark.parametrize(("path", "spec"), SPECS)
 def test_every_string_and_list_of_a_spec_is_bounded(path: str, spec: dict[str, Any]) -> None:
     for where, node in nodes(spec, path):
-        if node["type"] == "string":
+        if node.get("type") == "string":
             assert "maxLength" in node or "enum" in node, where
-        if node["type"] == "array":
+        if node.get("type") == "array":
             assert "maxItems" in node, where
             assert "x-kubernetes-list-type" in node or node["items"]["type"] == "string", where
+
+
+@pytest.mark.parametrize(("path", "spec"), SPECS)
+def test_a_refusal_never_shows_a_bare_expression(path: str, spec: dict[str, Any]) -> None:
+    for where, node in nodes(spec, path):
+        assert "pattern" not in node, where
+        assert all(stated["message"] for stated in node.get("x-kubernetes-validations", [])), where
 
 
 @pytest.mark.parametrize(("path", "spec"), SPECS)

@@ -161,6 +161,7 @@ def observed(**fields: Any) -> Observed:
     return replace(
         Observed(
             tenant=tenant(),
+            tenant_problem=None,
             namespace_ready=True,
             prompt="hello",
             prompt_problem=None,

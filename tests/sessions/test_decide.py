@@ -1,5 +1,6 @@
 """The decision, one behaviour a test."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -59,12 +60,15 @@ def test_the_way_from_the_pod_to_the_agent_costs_one_write() -> None:
             {
                 "agent": {
                     "model": "m",
+                    "tools": ["Agent"],
                     "systemPrompt": "x" * 32768,
                     "subagents": [{"name": f"a{i}", "description": "d", "prompt": "y" * 16384} for i in range(8)],
                 }
             },
             "AgentTooLarge",
         ),
+        ({"runtime": {"resources": {"requests": {"memory": "2Gi"}}}}, "RequestAboveLimit"),
+        ({"runtime": {"resources": {"limits": {"cpu": "999m"}}}}, "RequestAboveLimit"),
     ],
 )
 def test_a_spec_that_cannot_work_is_stalled_and_names_the_field(spec: dict[str, Any], why: str) -> None:
@@ -241,7 +245,9 @@ def test_a_new_leader_starts_no_follow_up_before_it_has_heard_the_runner() -> No
 )
 def test_every_step_with_a_pod_ends_with_its_wall_clock(seen: Observed) -> None:
     assert plan(session(), seen).requeue_after == timedelta(hours=1) - timedelta(seconds=3)
-    assert reason(plan(session(limits={"wallClock": "3s"}), seen)) == "False WallClockExceeded"
+    assert seen.pod is not None
+    late = replace(seen, pod=replace(seen.pod, started=NOW - timedelta(seconds=10)))
+    assert reason(plan(session(limits={"wallClock": "10s"}), late)) == "False WallClockExceeded"
 
 
 def test_a_refusal_of_the_api_server_stands_until_a_pod_is_there() -> None:

@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic.config import JsonDict
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from .rules import VALIDATIONS, broken, rules_of
 
 GROUP = "agentsession.io"
 VERSION = "v1alpha1"
@@ -16,12 +27,27 @@ API_VERSION = f"{GROUP}/{VERSION}"
 class SpecModel(BaseModel):
     """A part of a spec. Unknown fields are refused: a field that does nothing must not be accepted.
 
-    Errors do not show the input: it may be session text, which has no place in logs.
+    Nor is "5" taken for 5: the API server would not. Errors do not show the input: it may be session text, which has
+    no place in logs.
     """
 
     model_config = ConfigDict(
-        extra="forbid", hide_input_in_errors=True, alias_generator=to_camel, populate_by_name=True
+        extra="forbid", strict=True, hide_input_in_errors=True, alias_generator=to_camel, populate_by_name=True
     )
+
+    @model_validator(mode="after")
+    def _keeps_its_rules(self) -> Self:
+        for check, stated in rules_of(type(self)):
+            if not check(self):
+                raise broken(str(stated["message"]))
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        made = handler.resolve_ref_schema(handler(schema))
+        if stated := [stated for _, stated in rules_of(cls)]:
+            made[VALIDATIONS] = [*stated, *made.get(VALIDATIONS, [])]
+        return made
 
 
 class StatusModel(BaseModel):
@@ -90,15 +116,10 @@ def to_json(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def rule(expression: str, message: str, **extra: str) -> JsonDict:
-    """One CEL rule. `message` says what is wrong and what would be right."""
-    return {"rule": expression, "message": message, **extra}
+def spec_errors(error: ValidationError) -> str:
+    """One line from a validation error: the first fields that are wrong, as paths of the API, and why."""
+    return "; ".join(f"{_path(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)[:5])
 
 
-def immutable(field: str, remedy: str) -> JsonDict:
-    """A CEL rule that lets `field` be set at creation only."""
-    return rule(
-        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        f"{field} cannot be changed: {remedy}",
-        fieldPath=f".{field}",
-    )
+def _path(steps: Sequence[int | str]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")

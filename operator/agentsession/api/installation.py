@@ -1,6 +1,5 @@
 """What the installer decided: the file that the chart renders, mounted into the operator and the egress plane."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -61,16 +60,3 @@ class Installation(SpecModel):
     def load(cls, path: Path) -> "Installation":
         """Read the YAML file. Raises pydantic.ValidationError naming the wrong field."""
         return cls.model_validate(yaml.safe_load(path.read_text()))
-
-
-def parse_duration(text: str) -> timedelta:
-    """ "1h30m" and the like, as the CRDs' pattern admits them."""
-    seconds = 0
-    number = ""
-    for char in text:
-        if char.isdigit():
-            number += char
-        else:
-            seconds += int(number) * {"h": 3600, "m": 60, "s": 1}[char]
-            number = ""
-    return timedelta(seconds=seconds)

@@ -2,14 +2,17 @@
 
 Structural schemas allow less than JSON Schema: no $ref, no type unions, no const. What the models use of pydantic's
 output is translated; anything else raises SchemaError, so that a new construct is noticed here and not in a cluster.
+So does a `pattern`: rules.Form says the same in words.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel
 
-from .base import GROUP, VERSION, KubeModel, rule
+from .base import GROUP, VERSION, KubeModel
+from .rules import rule
 from .session import AgentSession, AgentSessionSpec, AgentSessionStatus
 from .tenant import AgentTenant, AgentTenantSpec, AgentTenantStatus
 
@@ -20,7 +23,6 @@ COPIED = (
     "default",
     "enum",
     "format",
-    "pattern",
     "minLength",
     "maxLength",
     "minimum",
@@ -57,9 +59,9 @@ def _without_defaults(node: Schema) -> Schema:
 
 def _node(node: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
     if "$ref" in node:
-        name = node["$ref"].removeprefix("#/$defs/")
+        definition = copy.deepcopy(defs[node["$ref"].removeprefix("#/$defs/")])  # YAML shows what is shared as an alias
         beside = {key: value for key, value in node.items() if key != "$ref"}
-        return _node({**defs[name], **beside}, defs, path)
+        return _node({**definition, **beside}, defs, path)
     if "anyOf" in node:
         branches = [branch for branch in node["anyOf"] if branch != {"type": "null"}]
         if len(branches) != 1:
@@ -68,6 +70,8 @@ def _node(node: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
         return _node({**branches[0], **beside}, defs, path)
     if "const" in node:
         node = {**{key: value for key, value in node.items() if key != "const"}, "enum": [node["const"]]}
+    if node.get("x-kubernetes-int-or-string"):
+        return {key: value for key, value in node.items() if key in COPIED or key.startswith("x-kubernetes-")}
     if node.get("type") not in TYPES:
         raise SchemaError(f"{path}: type {node.get('type')!r}")
 

@@ -1,15 +1,18 @@
 """AgentSession: one conversation with one agent, from its first prompt to its result."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from .agent import Agent
-from .base import Condition, KubeModel, SpecModel, StatusModel, Timestamp, immutable, rule
-from .tenant import ObjectName, Quantity, ShortName
+from .base import Condition, KubeModel, SpecModel, StatusModel, Timestamp
+from .rules import Unique, holds, immutable, rule
+from .values import DURATION, WRITTEN, Bytes, Cpu, DataKey, Duration, ObjectName, ShortName, parse_duration
 
 Phase = Literal["Pending", "Starting", "Running", "Idle", "Succeeded", "Failed"]
-Duration = Annotated[str, Field(max_length=16, pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2)]
+LEAST_TIME, MOST_TIME = timedelta(seconds=10), timedelta(hours=720)
+_NO_DURATION = f"!has(self.wallClock) || !{DURATION.cel.replace('self', 'self.wallClock')}"
 FIRST_TURN = "prompt"
 """Turn id of spec.prompt; the other turns are named by their followUps[].id."""
 
@@ -24,7 +27,7 @@ class ConfigMapKeyRef(SpecModel):
     """One key of a ConfigMap in the same namespace."""
 
     name: ObjectName = Field(description="Name of the ConfigMap.")
-    key: str = Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="Key in its data.")
+    key: DataKey = Field(description="Key in its data.")
 
 
 class PromptSource(SpecModel):
@@ -47,17 +50,30 @@ class FollowUp(SpecModel):
         }
     )
 
-    id: ShortName = Field(
-        json_schema_extra={
-            "x-kubernetes-validations": [rule("self != 'prompt'", "the id 'prompt' names the session's first turn")]
-        },
-        description="Names the turn in status.turns.",
+    id: ShortName = Field(description="Names the turn in status.turns.")
+    prompt: Annotated[str, WRITTEN] = Field(max_length=16384, description="What is asked.")
+
+    @holds(
+        f"self.id != '{FIRST_TURN}'", f"the id '{FIRST_TURN}' names the session's first turn: use another", field="id"
     )
-    prompt: str = Field(min_length=1, max_length=16384, description="What is asked.")
+    def _id_is_free(self) -> bool:
+        return self.id != FIRST_TURN
 
 
 class Limits(SpecModel):
     """What a runaway may cost. Enforced outside the pod."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule(
+                    f"{_NO_DURATION} || duration(self.wallClock) <= duration(oldSelf.wallClock)",
+                    "wallClock may be lowered, not raised: a running pod's deadline cannot be extended",
+                    fieldPath=".wallClock",
+                )
+            ]
+        }
+    )
 
     turns: int = Field(
         default=200,
@@ -67,26 +83,32 @@ class Limits(SpecModel):
     )
     wall_clock: Duration = Field(
         default="1h",
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule("duration(self) >= duration('10s')", "wallClock is too short: 10s is the least"),
-                rule("duration(self) <= duration('720h')", "wallClock is too long: 720h (30 days) is the most"),
-                rule(
-                    "duration(self) <= duration(oldSelf)",
-                    "wallClock may be lowered, not raised: a running pod's deadline cannot be extended",
-                ),
-            ]
-        },
         description='Time from the runner\'s start to its forced end, such as "90s", "30m" or "1h30m".',
     )
+
+    @holds(
+        f"{_NO_DURATION} || duration(self.wallClock) >= duration('10s')",
+        "wallClock is too short: 10s is the least",
+        field="wallClock",
+    )
+    def _long_enough(self) -> bool:
+        return parse_duration(self.wall_clock) >= LEAST_TIME
+
+    @holds(
+        f"{_NO_DURATION} || duration(self.wallClock) <= duration('720h')",
+        "wallClock is too long: 720h (30 days) is the most",
+        field="wallClock",
+    )
+    def _short_enough(self) -> bool:
+        return parse_duration(self.wall_clock) <= MOST_TIME
 
 
 class ResourceAmounts(SpecModel):
     """Amounts of the three resources that a runner has."""
 
-    cpu: Quantity | None = Field(default=None, description="CPU.")
-    memory: Quantity | None = Field(default=None, description="Memory.")
-    ephemeral_storage: Quantity | None = Field(
+    cpu: Cpu | None = Field(default=None, description="CPU.")
+    memory: Bytes | None = Field(default=None, description="Memory.")
+    ephemeral_storage: Bytes | None = Field(
         default=None,
         alias="ephemeral-storage",
         description="Local disk: working files without a workspace, and logs.",
@@ -118,11 +140,6 @@ class AgentSessionSpec(SpecModel):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
-                rule("has(self.prompt) != has(self.promptFrom)", "set exactly one of prompt and promptFrom"),
-                rule(
-                    "self.lifecycle == 'LongRunning' || !has(self.followUps) || size(self.followUps) == 0",
-                    "an Ephemeral session ends with its first answer: followUps need lifecycle LongRunning",
-                ),
                 rule(
                     "!has(oldSelf.followUps) || (has(self.followUps) && "
                     "oldSelf.followUps.all(o, self.followUps.exists(n, n.id == o.id)))",
@@ -147,12 +164,11 @@ class AgentSessionSpec(SpecModel):
         description="Ephemeral ends with the answer to its prompt; LongRunning waits for followUps until it is "
         "deleted or a limit ends it.",
     )
-    prompt: str | None = Field(default=None, min_length=1, max_length=131072, description="What is asked first.")
+    prompt: Annotated[str, WRITTEN] | None = Field(default=None, max_length=131072, description="What is asked first.")
     prompt_from: PromptSource | None = Field(default=None, description="Where the first prompt is read from.")
-    follow_ups: list[FollowUp] = Field(
+    follow_ups: Annotated[list[FollowUp], Unique("id")] = Field(
         default=[],
         max_length=64,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"]},
         description="Further prompts, in order; append to go on talking.",
     )
     agent: Agent = Field(description="What the agent is and may do.")
@@ -166,6 +182,18 @@ class AgentSessionSpec(SpecModel):
         le=31536000,
         description="Deletes the object so many seconds after it finished; unset keeps it.",
     )
+
+    @holds("has(self.prompt) != has(self.promptFrom)", "set exactly one of prompt and promptFrom")
+    def _has_one_prompt(self) -> bool:
+        return (self.prompt is None) != (self.prompt_from is None)
+
+    @holds(
+        "self.lifecycle == 'LongRunning' || !has(self.followUps) || size(self.followUps) == 0",
+        "an Ephemeral session ends with its first answer: followUps need lifecycle LongRunning",
+        field="followUps",
+    )
+    def _can_follow_up(self) -> bool:
+        return self.lifecycle == "LongRunning" or not self.follow_ups
 
 
 class Turn(StatusModel):

@@ -4,32 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from .base import Condition, KubeModel, SpecModel, StatusModel, immutable
-
-ModelId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/-]*$")]
-ObjectName = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-    ),
-]
-ShortName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+from .base import Condition, KubeModel, SpecModel, StatusModel
+from .rules import Unique, immutable
+from .values import BaseUrl, Bytes, DataKey, ModelId, ObjectName
 
 
 class SecretKeyRef(SpecModel):
     """One key of a Secret in the tenant's namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")
-    key: str = Field(
-        default="api-key",
-        min_length=1,
-        max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-        description="Key in the Secret's data.",
-    )
+    key: DataKey = Field(default="api-key", description="Key in the Secret's data.")
 
 
 class Provider(SpecModel):
@@ -40,17 +24,14 @@ class Provider(SpecModel):
         "RoleBinding in this namespace lets it, and sends it only to the hosts in the Secret's annotation "
         "agentsession.io/hosts."
     )
-    base_url: str = Field(
+    base_url: BaseUrl = Field(
         default="https://api.anthropic.com",
         alias="baseURL",
-        max_length=512,
-        pattern=r"^https?://[a-z0-9.-]+(:[0-9]{1,5})?$",
         description="Scheme, host and port of the Messages API. The installer lists the ones that may be used.",
     )
-    models: list[ModelId] = Field(
+    models: Annotated[list[ModelId], Unique()] = Field(
         min_length=1,
         max_length=64,
-        json_schema_extra={"x-kubernetes-list-type": "set"},
         description="Model ids that the tenant's sessions may use.",
     )
 
@@ -61,7 +42,7 @@ class Workspace(SpecModel):
     storage_class_name: ObjectName | None = Field(
         default=None, description="StorageClass of the claim; unset: the cluster's default."
     )
-    size: Quantity = Field(default="10Gi", description="Size of the claim, shared by the tenant's sessions.")
+    size: Bytes = Field(default="10Gi", description="Size of the claim, shared by the tenant's sessions.")
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
         default="ReadWriteOnce",
         description="ReadWriteOnce pins all of the tenant's runners to one node; ReadWriteMany does not.",

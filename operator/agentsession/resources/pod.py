@@ -1,9 +1,10 @@
 """The runner pod: one session's box."""
 
 from agentsession.api.base import API_VERSION, to_json
-from agentsession.api.installation import Installation, parse_duration
+from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession, Resources
 from agentsession.api.tenant import AgentTenant
+from agentsession.api.values import parse_duration
 from agentsession_runner import protocol
 
 from .names import (

@@ -1,21 +1,17 @@
 """Whether a spec can ever work, and whether what it names is there."""
 
-from pydantic import ValidationError
-
+from agentsession.api.agent import Agent
 from agentsession.api.base import condition
 from agentsession.api.conditions import READY
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
+from agentsession.api.tenant import AgentTenant
+from agentsession.api.values import amount
 from agentsession.resources.options import MAX_BYTES, options_json
+from agentsession.resources.pod import runner_resources
 
 from .observed import Observed
 from .podview import Trouble
-
-
-def spec_errors(error: ValidationError) -> str:
-    """One line from a validation error: fields and what is wrong with them."""
-    parts = (f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in error.errors()[:5])
-    return "; ".join(parts)
 
 
 def refusal(session: AgentSession, install: Installation) -> Trouble | None:
@@ -33,6 +29,8 @@ def refusal(session: AgentSession, install: Installation) -> Trouble | None:
             f"spec.runtime.runtimeClassName: {runtime.runtime_class_name} is not among the installer's classes: "
             f"{', '.join(classes) or 'none are listed'}",
         )
+    if (over := _over_its_limit(session, install)) is not None:
+        return Trouble("RequestAboveLimit", over)
     size = len(options_json(session.spec.agent).encode())
     if size > MAX_BYTES:
         return Trouble(
@@ -45,6 +43,8 @@ def unresolved(session: AgentSession, seen: Observed) -> Trouble | None:
     """What the spec names and is missing or may not be used. The session goes on by itself once it is put right."""
     name = session.spec.tenant_ref.name
     namespace = session.metadata.namespace
+    if seen.tenant_problem is not None:
+        return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: InvalidSpec: {seen.tenant_problem}")
     if seen.tenant is None:
         return Trouble(
             "TenantNotFound",
@@ -58,13 +58,34 @@ def unresolved(session: AgentSession, seen: Observed) -> Trouble | None:
         return Trouble("TenantPending", f"AgentTenant {name} has not been checked yet")
     if ready.status != "True":
         return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: {ready.reason}: {ready.message}")
-    models = [*seen.tenant.spec.provider.models]
-    asked = {session.spec.agent.model, *(s.model for s in session.spec.agent.subagents if s.model is not None)}
-    if missing := sorted(asked.difference(models)):
-        return Trouble(
-            "ModelNotAllowed",
-            f"spec.agent.model: {', '.join(missing)} is not a model of AgentTenant {name}: it has {', '.join(models)}",
-        )
+    if (wrong := _wrong_model(session.spec.agent, seen.tenant)) is not None:
+        return Trouble("ModelNotAllowed", wrong)
     if seen.prompt_problem is not None:
         return Trouble("PromptNotFound", seen.prompt_problem)
+    return None
+
+
+def _over_its_limit(session: AgentSession, install: Installation) -> str | None:
+    """Pods are refused if they request more than they may use; either may be the installer's default."""
+    resources = runner_resources(install.runner.resources, session.spec.runtime.resources)
+    for name, request in resources["requests"].items():
+        limit = resources["limits"].get(name)
+        if limit is not None and amount(request) > amount(limit):
+            field = "spec.runtime.resources"
+            return (
+                f"{field}.requests.{name}: {request} is above {field}.limits.{name}, {limit}: set both, limit not below"
+            )
+    return None
+
+
+def _wrong_model(agent: Agent, tenant: AgentTenant) -> str | None:
+    asked = {"spec.agent.model": agent.model} | {
+        f"spec.agent.subagents[{number}].model": subagent.model
+        for number, subagent in enumerate(agent.subagents)
+        if subagent.model is not None
+    }
+    models = tenant.spec.provider.models
+    for field, model in asked.items():
+        if model not in models:
+            return f"{field}: {model} is not a model of AgentTenant {tenant.metadata.name}: it has {', '.join(models)}"
     return None

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from agentsession.api.base import KubeModel, is_true, to_json
+from agentsession.api.base import KubeModel, is_true, spec_errors, to_json
 from agentsession.api.conditions import FINISHED
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession, AgentSessionStatus
@@ -21,7 +21,6 @@ from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
 
 from . import report
-from .acceptance import spec_errors
 from .act import Actor
 from .announce import announcements
 from .decide import decide
@@ -130,7 +129,7 @@ class SessionController:
     async def _refuse(self, raw: KubeObject, error: ValidationError) -> None:
         """A spec that this operator's models do not know, as after a change of versions."""
         known = _Known.model_validate(raw)
-        why = Trouble("InvalidSpec", f"spec: {spec_errors(error)}")
+        why = Trouble("InvalidSpec", spec_errors(error))
         after = report.refused(known, why, self._now())
         if after != known.status:
             await self._write(raw, known.status, after)

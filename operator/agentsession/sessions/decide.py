@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from agentsession.api.base import is_true
 from agentsession.api.conditions import FINISHED
-from agentsession.api.installation import Installation, parse_duration
+from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
+from agentsession.api.values import parse_duration
 
 from . import report
 from .acceptance import refusal, unresolved
@@ -64,7 +65,7 @@ def _with_pod(session: AgentSession, seen: Observed, pod: PodView, talk: Progres
     if pod.grant is None or pod.grant.session_uid != session.metadata.uid:
         strange = Trouble("Starting", "a pod of the runner's name that the operator did not make is being removed")
         return Plan(report.starting(session, seen, strange, now), [DeleteRunner(pod.name, pod.uid)], POLL)
-    if seen.tenant is None or seen.tenant.metadata.uid != pod.grant.tenant_uid:
+    if seen.tenant_problem is None and (seen.tenant is None or seen.tenant.metadata.uid != pod.grant.tenant_uid):
         return _finish(session, seen, talk, Trouble("TenantDeleted", "its AgentTenant was deleted"), now)
     if (over := _over_limit(session, seen, pod, now)) is not None:
         return _finish(session, seen, talk, over, now)

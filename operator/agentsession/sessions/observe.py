@@ -1,14 +1,15 @@
 """Gathers what a decision is made from. Everything comes from caches, but for the text behind promptFrom."""
 
-import logging
 from collections.abc import Callable, Collection
 from functools import lru_cache
 
 from pydantic import ValidationError
 
+from agentsession.api.base import spec_errors
 from agentsession.api.installation import Installation
 from agentsession.api.session import FIRST_TURN, AgentSession, PromptSource
 from agentsession.api.tenant import AgentTenant
+from agentsession.api.values import WRITTEN
 from agentsession.keys.grant import verify_grant
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
@@ -30,8 +31,6 @@ from .turns import turn_uuid
 MAX_PROMPT = 131072
 REMEMBERED_GRANTS = 10_000
 """Grants whose signature is not verified again: that would be half the cost of looking at a pod."""
-
-logger = logging.getLogger(__name__)
 
 
 class Observer:
@@ -61,9 +60,10 @@ class Observer:
         pod = self._pod(namespace, runner_pod_name(name, session.metadata.uid))
         runner = self._listeners.state(session.key, pod.uid) if pod is not None else None
         prompt, problem = await self._prompt(session, runner)
-        tenant = self._tenant(namespace, session.spec.tenant_ref.name)
+        tenant, unreadable = self._tenant(namespace, session.spec.tenant_ref.name)
         return Observed(
             tenant=tenant,
+            tenant_problem=unreadable,
             namespace_ready=self._namespace_ready(namespace),
             prompt=prompt,
             prompt_problem=problem,
@@ -74,13 +74,12 @@ class Observer:
             free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None else 0,
         )
 
-    def _tenant(self, namespace: str, name: str) -> AgentTenant | None:
+    def _tenant(self, namespace: str, name: str) -> tuple[AgentTenant | None, str | None]:
         tenant = self._caches.tenants.get((namespace, name))
         try:
-            return AgentTenant.model_validate(tenant) if tenant is not None else None
-        except ValidationError:
-            logger.warning("AgentTenant %s/%s is of a version that is not known here: as if absent", namespace, name)
-            return None
+            return (AgentTenant.model_validate(tenant) if tenant is not None else None), None
+        except ValidationError as error:
+            return None, spec_errors(error)
 
     def _pod(self, namespace: str, name: str) -> PodView | None:
         pod = self._caches.pods.get((namespace, name))
@@ -112,7 +111,7 @@ class Observer:
         except NotFoundError:
             return None, f"{field}: there is no ConfigMap {ref.name} in namespace {namespace}: create it"
         text = (found.get("data") or {}).get(ref.key)
-        if not isinstance(text, str) or not text:
+        if not isinstance(text, str) or not WRITTEN.matches(text):
             return None, f"{field}: ConfigMap {ref.name} has no text under the key {ref.key}: add it"
         if len(text) > MAX_PROMPT:
             return None, f"{field}: {len(text)} characters under the key {ref.key}, {MAX_PROMPT} are the most"

@@ -14,6 +14,8 @@ class Observed:
     """A snapshot. Nothing in it is fetched, but the text of promptFrom before the first turn."""
 
     tenant: AgentTenant | None
+    tenant_problem: str | None
+    """Why the tenant cannot be read, if it is there and cannot."""
     namespace_ready: bool
     """The namespace is known and has our NetworkPolicy as it should be."""
     prompt: str | None

@@ -54,16 +54,25 @@ def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], ten
     sessions, pods: all of the tenant's namespace.
     """
     name = tenant["metadata"]["name"]
-    most = tenant["spec"].get("sessions", {}).get("maxConcurrent", TenantSessions().max_concurrent)
+    most = _most(tenant)
     free = most - sum(labels_of(pod).get(TENANT_LABEL) == name for pod in pods)
     waiting = (item for item in sessions if tenant_of(item) == name and _said(item, READY)[1] == AT_CAPACITY)
     return heapq.nsmallest(free, waiting, key=_age)
 
 
 def tenant_of(session: KubeObject) -> str:
-    """The name of its AgentTenant."""
-    name: str = session["spec"].get("tenantRef", {}).get("name", "default")
-    return name
+    """The name of its AgentTenant; the default one also for a spec that cannot be read."""
+    match session["spec"]:
+        case {"tenantRef": {"name": str(name)}}:
+            return name
+    return "default"
+
+
+def _most(tenant: KubeObject) -> int:
+    match tenant["spec"]:
+        case {"sessions": {"maxConcurrent": int(most)}}:
+            return most
+    return TenantSessions().max_concurrent
 
 
 def _may_start(session: KubeObject) -> bool:

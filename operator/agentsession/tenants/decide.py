@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from agentsession.api.base import ObjectMeta, condition
+from agentsession.api.base import ObjectMeta, condition, spec_errors
 from agentsession.api.conditions import ACCEPTED, READY, RECONCILING, RESOLVED_REFS, STALLED, Mark, mark
 from agentsession.api.installation import Installation
 from agentsession.api.report import TenantCredential
@@ -32,9 +32,7 @@ def invalid(
     metadata: ObjectMeta, status: AgentTenantStatus, error: ValidationError, now: datetime
 ) -> AgentTenantStatus:
     """The status of a tenant whose spec cannot be read."""
-    first = error.errors()[0]
-    message = f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}"
-    return _status(metadata, status, _never("InvalidSpec", message), now)
+    return _status(metadata, status, _never("InvalidSpec", spec_errors(error)), now)
 
 
 def _status(metadata: ObjectMeta, before: AgentTenantStatus, marks: list[Mark], now: datetime) -> AgentTenantStatus:
