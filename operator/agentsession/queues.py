@@ -41,7 +41,7 @@ class Queues:
                 self.sessions.add(key_of(session))
 
     def _session_changed(self, key: Key, session: KubeObject | None) -> None:
-        new = session is not None and not session.get("status")
+        new = session is not None and not _conditions(session)
         self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
@@ -95,5 +95,9 @@ def _unverified(_: str) -> Grant:
 
 
 def _finished(session: KubeObject) -> bool:
-    conditions = session.get("status", {}).get("conditions", [])
-    return any(item["type"] == FINISHED and item["status"] == "True" for item in conditions)
+    return any(item["type"] == FINISHED and item["status"] == "True" for item in _conditions(session))
+
+
+def _conditions(session: KubeObject) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = session.get("status", {}).get("conditions", [])
+    return found

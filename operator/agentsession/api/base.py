@@ -22,6 +22,8 @@ from .rules import VALIDATIONS, broken, rules_of
 GROUP = "agentsession.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+NOT_OBSERVED = -1
+"""status.observedGeneration of an object that no operator has seen. Generations begin with 1."""
 
 
 class SpecModel(BaseModel):

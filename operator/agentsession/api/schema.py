@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from .base import GROUP, VERSION, KubeModel
+from .base import GROUP, NOT_OBSERVED, VERSION, KubeModel
 from .rules import rule
 from .session import AgentSession, AgentSessionSpec, AgentSessionStatus
 from .tenant import AgentTenant, AgentTenantSpec, AgentTenantStatus
@@ -47,8 +47,15 @@ def structural(model: type[BaseModel]) -> Schema:
     return _node(whole, whole.get("$defs", {}), model.__name__)
 
 
+def _status(model: type[BaseModel]) -> Schema:
+    """A status says what was found, and the API server fills nothing in, but that nothing has been looked at yet.
+
+    Else kstatus, which helm --wait and Flux judge by, would take an object that nobody has seen for a good one.
+    """
+    return {**_without_defaults(structural(model)), "default": {"observedGeneration": NOT_OBSERVED}}
+
+
 def _without_defaults(node: Schema) -> Schema:
-    """A status says what was found: the API server must not fill anything in."""
     out = {key: value for key, value in node.items() if key != "default"}
     if "properties" in out:
         out["properties"] = {name: _without_defaults(child) for name, child in out["properties"].items()}
@@ -137,7 +144,7 @@ def _crd(
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
                                 "spec": structural(spec),
-                                "status": _without_defaults(structural(status)),
+                                "status": _status(status),
                             },
                             "x-kubernetes-validations": rules,
                         }

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from .agent import Agent
-from .base import Condition, KubeModel, SpecModel, StatusModel, Timestamp
+from .base import NOT_OBSERVED, Condition, KubeModel, SpecModel, StatusModel, Timestamp
 from .rules import Unique, holds, immutable, rule
 from .values import DURATION, WRITTEN, Bytes, Cpu, DataKey, Duration, ObjectName, ShortName, parse_duration
 
@@ -271,7 +271,7 @@ class WorkspaceStatus(StatusModel):
 class AgentSessionStatus(StatusModel):
     """What became of it. Only the operator writes it."""
 
-    observed_generation: int = 0
+    observed_generation: int = NOT_OBSERVED
     phase: Phase = "Pending"
     conditions: list[Condition] = Field(
         default=[],

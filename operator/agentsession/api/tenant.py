@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from .base import Condition, KubeModel, SpecModel, StatusModel
+from .base import NOT_OBSERVED, Condition, KubeModel, SpecModel, StatusModel
 from .rules import Unique, immutable
 from .values import BaseUrl, Bytes, DataKey, ModelId, ObjectName
 
@@ -84,7 +84,7 @@ class AgentTenantSpec(SpecModel):
 class AgentTenantStatus(StatusModel):
     """What the operator and the egress plane found."""
 
-    observed_generation: int = 0
+    observed_generation: int = NOT_OBSERVED
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
