@@ -123,7 +123,9 @@ def finished(status: str = "True") -> dict[str, Any]:
     return {"conditions": [condition]}
 
 
-def tenant(base_url: str = "https://api.anthropic.com", **metadata: Any) -> KubeObject:
+def tenant(
+    base_url: str = "https://api.anthropic.com", models: tuple[str, ...] = (MODEL, "other-model"), **metadata: Any
+) -> KubeObject:
     """The AgentTenant `default`."""
     return {
         "metadata": {
@@ -134,9 +136,7 @@ def tenant(base_url: str = "https://api.anthropic.com", **metadata: Any) -> Kube
             "resourceVersion": next_version(),
             **metadata,
         },
-        "spec": {
-            "provider": {"baseURL": base_url, "credentialSecretRef": {"name": "key"}, "models": [MODEL, "other-model"]}
-        },
+        "spec": {"provider": {"baseURL": base_url, "credentialSecretRef": {"name": "key"}, "models": list(models)}},
     }
 
 

@@ -72,6 +72,10 @@ class Plane:
         self.installation.upstreams.append(url)
         self.directory.tenants.store.observe("MODIFIED", build.tenant(url, generation=2))
 
+    def allow_models(self, *models: str) -> None:
+        """Have the tenant allow these models."""
+        self.directory.tenants.store.observe("MODIFIED", build.tenant(self.upstream, models=models, generation=3))
+
     def set_session(self, obj: KubeObject) -> None:
         """As a watch event would."""
         self.directory.sessions.store.observe("MODIFIED", obj)
@@ -83,7 +87,7 @@ async def listening(upstream: str) -> AsyncIterator[Plane]:
     """A plane that serves pod a, which is at 127.0.0.1; its only upstream is that URL."""
     plane = Plane(upstream)
     async with upstream_session() as http:
-        runner = web.AppRunner(plane.app(http), access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(plane.app(http), access_log=None, shutdown_timeout=0.1, auto_decompress=False)
         await runner.setup()
         watching = asyncio.create_task(plane.calls.watch_over())
         try:

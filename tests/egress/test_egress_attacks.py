@@ -1,7 +1,6 @@
 """What a hostile agent would try. Each attack stands beside the same request that is honest, and passes."""
 
 import asyncio
-import gzip
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -117,26 +116,6 @@ async def test_only_the_operators_grant_counts(
 
 
 RAW = json.dumps(prompt("hello"))
-BODIES = {
-    "a key twice": (RAW[:-1] + ', "model": "claude-opus-5-5"}', {}),
-    "another model": (RAW.replace(build.MODEL, "claude-haiku-4-5"), {}),
-    "gzip": (gzip.compress(RAW.encode()), {"content-encoding": "gzip"}),
-    "deflate in name only": (RAW, {"content-encoding": "deflate"}),
-    "UTF-16": (RAW.encode("utf-16"), {}),
-}
-
-
-@pytest.mark.parametrize(("body", "headers"), BODIES.values(), ids=BODIES.keys())
-async def test_a_body_that_could_be_read_in_two_ways_is_refused(
-    plane: Plane, agent: aiohttp.ClientSession, model: Scripted, body: str | bytes, headers: dict[str, str]
-) -> None:
-    await assert_honest(agent, model)
-    async with agent.post("/v1/messages", data=body, headers=headers) as answer:
-        told = await answer.json()
-    assert (answer.status, told["error"]["type"]) == (400, "invalid_request_error")
-    assert len(model.records.records()) == 1
-
-
 PATHS = [
     ("POST", "/v1/files"),
     ("POST", "/v1/messages/batches"),
@@ -176,13 +155,14 @@ async def test_an_absolute_uri_names_no_other_upstream(
     port = int(plane.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection(build.ADDRESS, port)
     head = "POST http://evil.example/v1/messages HTTP/1.1\r\nHost: evil.example\r\nanthropic-version: 2023-06-01\r\n"
-    head += f"x-api-key: {build.token()}\r\nConnection: close\r\nContent-Length: {len(RAW)}\r\n\r\n"
+    head += f"Content-Type: application/json\r\nx-api-key: {build.token()}\r\n"
+    head += f"Connection: close\r\nContent-Length: {len(RAW)}\r\n\r\n"
     writer.write((head + RAW).encode())
     async with asyncio.timeout(5):
         await reader.read()
     writer.close()
     hosts = {value for record in model.records.records() for name, value in record.headers if name == "Host"}
-    assert hosts <= {model.url.removeprefix("http://")}
+    assert hosts == {model.url.removeprefix("http://")}
 
 
 async def test_a_replica_that_is_behind_lets_nobody_in(

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from agentsession.egress.refusal import Refusal
 from agentsession.egress.screen import COUNT_TOKENS, MESSAGES, Screened, screen_body, screen_head
@@ -15,26 +16,71 @@ def body(**changes: object) -> bytes:
     return json.dumps({"model": "m", "max_tokens": 10, "messages": []} | changes).encode()
 
 
+def head(*headers: tuple[str, str], without: str = "") -> CIMultiDictProxy[str]:
+    """The headers that every request needs but one, and these."""
+    needed = [("content-type", "application/json"), ("anthropic-version", "2023-06-01")]
+    return CIMultiDictProxy(CIMultiDict([*(each for each in needed if each[0] != without), *headers]))
+
+
 @pytest.mark.parametrize("query", ["", "beta=true"])
 def test_known_query_strings_pass(query: str) -> None:
-    assert screen_head(query, {"content-type": "application/json"}) is None
+    assert screen_head(query, head()) is None
 
 
 @pytest.mark.parametrize("query", ["beta=false", "beta=true&x=1", "x", "beta=tru%65", "beta=true&beta=true"])
 def test_other_query_strings_do_not(query: str) -> None:
-    assert isinstance(screen_head(query, {}), Refusal)
+    refusal = screen_head(query, head())
+    assert refusal is not None
+    assert "query string" in refusal.message
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "identity", ""])
 def test_encoded_bodies_do_not_pass(encoding: str) -> None:
-    refusal = screen_head("", {"Content-Encoding": encoding})
+    refusal = screen_head("", head(("Content-Encoding", encoding)))
     assert refusal is not None
     assert "Content-Encoding" in refusal.message
 
 
+PLAIN = ["application/json", "Application/JSON", "application/json; charset=utf-8", 'application/json;charset="UTF-8"']
+ODD = ["", "text/plain", "application/json; charset=utf-16", "application/json; charset=latin-1", "application/jsonl"]
+
+
+@pytest.mark.parametrize("value", PLAIN)
+def test_plain_json_passes(value: str) -> None:
+    assert screen_head("", head(("Content-Type", value), without="content-type")) is None
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_what_may_be_no_plain_json_does_not(value: str) -> None:
+    refusal = screen_head("", head(("Content-Type", value), without="content-type"))
+    assert refusal is not None
+    assert "Content-Type" in refusal.message
+
+
+HEADS = {
+    "no type": (head(without="content-type"), "Content-Type"),
+    "two types": (head(("Content-Type", "application/json")), "Content-Type"),
+    "no version": (head(without="anthropic-version"), "anthropic-version"),
+    "two versions": (head(("anthropic-version", "2023-06-01")), "anthropic-version"),
+    "a beta of a second header": (
+        head(("anthropic-beta", "effort-2025-11-24"), ("Anthropic-Beta", "files-api-2025-04-14")),
+        "files-api",
+    ),
+    "a beta in capitals": (head(("anthropic-beta", "Effort-2025-11-24")), "Effort"),
+    "a beta among betas": (head(("anthropic-beta", "effort-2025-11-24;files-api-2025-04-14")), "files-api"),
+}
+
+
+@pytest.mark.parametrize(("headers", "says"), HEADS.values(), ids=HEADS.keys())
+def test_other_headers_do_not_pass(headers: CIMultiDictProxy[str], says: str) -> None:
+    refusal = screen_head("", headers)
+    assert refusal is not None
+    assert says in refusal.message
+
+
 def test_a_plain_request_passes() -> None:
     assert screen_body(MESSAGES, body(), MODELS) == Screened(MESSAGES, "m", streamed=False, max_tokens=10)
-    assert screen_body(MESSAGES, body(model="n", stream=True, unknown={"a": 1}), MODELS) == Screened(
+    assert screen_body(MESSAGES, body(model="n", stream=True, metadata={"a": 1}), MODELS) == Screened(
         MESSAGES, "n", streamed=True, max_tokens=10
     )
 

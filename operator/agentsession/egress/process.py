@@ -159,7 +159,8 @@ async def _until(done: Callable[[], bool], seconds: float) -> None:
 
 @asynccontextmanager
 async def _listening(app: web.Application, port: int) -> AsyncIterator[web.TCPSite]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    # What says that it is encoded is refused, and costs nothing until then.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, auto_decompress=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, port=port)
