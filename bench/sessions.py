@@ -13,9 +13,10 @@ from pathlib import Path
 
 from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS
-from devcluster import install, progress
+from devcluster import progress
 from devcluster.demo import scene
 from devcluster.errors import DevclusterError
+from devcluster.kubectl import kubectl
 
 from .figures import Batch, report
 from .node import NAMESPACE, Node, set_up
@@ -122,7 +123,7 @@ def _measured(args: argparse.Namespace) -> int:
 
 def _forget(kubeconfig: Path) -> None:
     with progress.step("deleting the sessions of an earlier run, or of this one"):
-        install.kubectl(kubeconfig, "delete", "agentsessions", "--all", "--namespace", NAMESPACE, "--wait")
+        kubectl(kubeconfig, "delete", "agentsessions", "--all", "--namespace", NAMESPACE, "--wait")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from devcluster import (
     controlplane,
     dns,
     images,
-    kubectl,
     layout,
     leftovers,
     mounts,
@@ -30,6 +29,7 @@ from devcluster import (
 )
 from devcluster.errors import DevclusterError
 from devcluster.images import Image
+from devcluster.kubectl import kubectl
 from devcluster.layout import Layout
 
 FOLDERS = (*controlplane.FOLDERS, "cni", "containerd", "kubelet", "pod-logs", "volumes")
@@ -76,12 +76,12 @@ def _up(state: Path, programs: Mapping[str, Path], base: Image) -> Layout:
     images.load(base)
     controlplane.ensure(made, programs)
     this_node = f"node/{settings.NODE_NAME}"
-    _kubectl(made, programs, "apply", "--server-side", "--filename=-", stdin=node_config.addons(base.reference))
+    kubectl(made.kubeconfig, "apply", "--server-side", "--filename=-", stdin=node_config.addons(base.reference))
     components.ensure(made, [kubelet])
-    _kubectl(made, programs, "wait", "--for=create", this_node)  # kube-router ends without its node
+    _wait(made, "--for=create", this_node)  # kube-router ends without its node
     components.ensure(made, services)
     with progress.step("waiting for node and DNS"):
-        _kubectl(made, programs, "wait", "--for=condition=Ready", this_node)
+        _wait(made, "--for=condition=Ready", this_node)
         _await_dns()
     return made
 
@@ -140,9 +140,8 @@ def _refuse_other_kubelet(state: Path) -> None:
             ) from error
 
 
-def _kubectl(made: Layout, programs: Mapping[str, Path], *arguments: str, stdin: str = "") -> None:
-    timeout = (f"--timeout={READY_TIMEOUT}s",) if arguments[0] == "wait" else ()
-    kubectl.run(programs["kubectl"], made.kubeconfig, *arguments, *timeout, stdin=stdin)
+def _wait(made: Layout, *arguments: str) -> None:
+    kubectl(made.kubeconfig, "wait", *arguments, f"--timeout={READY_TIMEOUT}s")
 
 
 def _await_dns() -> None:

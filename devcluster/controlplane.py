@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from devcluster import binaries, components, control_components, files, kubectl, layout, processes, progress, settings
+from devcluster import binaries, components, control_components, files, layout, processes, progress, settings
+from devcluster.kubectl import kubectl
 from devcluster.layout import Layout
 
 FOLDERS = ("etcd", "pki", "kubeconfig", "etc")
@@ -79,7 +80,7 @@ def ensure(made: Layout, programs: Mapping[str, Path], *, die_with_parent: bool 
     for group in ([storage], [server], controllers):
         components.ensure(made, group, die_with_parent=die_with_parent)
     account = ("--for=create", "--namespace=default", "serviceaccount/default", "--timeout=30s")
-    kubectl.run(programs["kubectl"], made.kubeconfig, "wait", *account)
+    kubectl(made.kubeconfig, "wait", *account)
 
 
 def stop(state: Path) -> None:

@@ -3,11 +3,13 @@
 import json
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from devcluster import binaries, progress
 from devcluster.errors import DevclusterError
 from devcluster.images import REPOSITORY
+from devcluster.kubectl import kubectl
 
 RELEASE = "agentsession"
 NAMESPACE = "agentsession-system"
@@ -45,11 +47,23 @@ def install(kubeconfig: Path, values: Mapping[str, object]) -> None:
     """Installs or upgrades the release and waits until its pods are ready.
 
     Raises:
-        DevclusterError: helm failed; the message is helm's.
+        DevclusterError: helm failed; the message is helm's, and what the pods wait for.
     """
     with progress.step("chart: installing"):
         arguments = ["upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--values", "-"]
-        helm(kubeconfig, *arguments, "--wait", "--timeout", "2m", stdin=json.dumps(values))
+        try:
+            helm(kubeconfig, *arguments, "--wait", "--timeout", "2m", stdin=json.dumps(values))
+        except DevclusterError as error:
+            raise DevclusterError(f"{error}\n{_last_words(kubeconfig)}") from error
+
+
+def _last_words(kubeconfig: Path) -> str:
+    """Helm only says that a Deployment is not ready: the pods, and the end of each one's log."""
+    said = [kubectl(kubeconfig, "get", "pods", "--namespace", NAMESPACE)]
+    for pod in kubectl(kubeconfig, "get", "pods", "--namespace", NAMESPACE, "--output", "name").split():
+        with suppress(DevclusterError):  # a container that never ran has no log
+            said.append(f"{pod}:\n" + kubectl(kubeconfig, "logs", "--namespace", NAMESPACE, pod, "--tail", "3"))
+    return "\n".join(said)
 
 
 def uninstall(kubeconfig: Path) -> None:
@@ -59,22 +73,11 @@ def uninstall(kubeconfig: Path) -> None:
 
 def helm(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
     """Runs helm in the release's namespace. Raises DevclusterError."""
-    program = binaries.resolve(["helm"])["helm"]
-    return run([str(program), "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE, *arguments], stdin)
-
-
-def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
-    """Runs kubectl. Raises DevclusterError."""
-    program = binaries.resolve(["kubectl"])["kubectl"]
-    return run([str(program), "--kubeconfig", str(kubeconfig), *arguments], stdin)
-
-
-def run(command: list[str], stdin: str | None = None) -> str:
-    """The output of a program. Raises DevclusterError with what it said."""
+    program = str(binaries.resolve(["helm"])["helm"])
+    command = [program, "--kubeconfig", str(kubeconfig), "--namespace", NAMESPACE, *arguments]
     result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     if result.returncode:
-        name = Path(command[0]).name
-        raise DevclusterError(f"{name} failed: {result.stderr.strip() or result.stdout.strip()}")
+        raise DevclusterError(f"helm failed: {result.stderr.strip() or result.stdout.strip()}")
     return result.stdout
 
 

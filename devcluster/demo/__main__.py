@@ -10,6 +10,7 @@ from devcluster import cluster, images, install, progress, project, settings
 from devcluster.demo import scene
 from devcluster.demo.follow import Session, follow
 from devcluster.errors import DevclusterError
+from devcluster.kubectl import kubectl
 
 SECONDS = 300.0
 ANSWER, CONVERSATION = f"{scene.TEAM_A}/answer", f"{scene.TEAM_A}/conversation"
@@ -71,7 +72,7 @@ def _current(repository: str, tag: str) -> int:
     if not repository:
         raise DevclusterError(f"IMAGES is missing.\n{FOREIGN}")
     _refuse_to_replace(kubeconfig)
-    context = install.kubectl(kubeconfig, "config", "current-context").strip()
+    context = kubectl(kubeconfig, "config", "current-context").strip()
     namespaces = ", ".join([install.NAMESPACE, *scene.SESSIONS, "scripted-model"])
     print(f"This installs CRDs and the chart into the cluster of context {context!r} and uses namespaces {namespaces}.")
     if not sys.stdin.isatty():
@@ -88,7 +89,7 @@ def _current(repository: str, tag: str) -> int:
 def _refuse_to_replace(kubeconfig: Path) -> None:
     """An installation that the demonstration did not make has tenants that its values would remove."""
     releases = install.helm(kubeconfig, "list", "--short").split()
-    ours = install.kubectl(kubeconfig, "get", "namespace", scene.TEAM_A, "--ignore-not-found", "--output", "name")
+    ours = kubectl(kubeconfig, "get", "namespace", scene.TEAM_A, "--ignore-not-found", "--output", "name")
     if install.RELEASE in releases and not ours:
         raise DevclusterError(
             f"Release {install.RELEASE} is installed already, and not by this demonstration, which would replace its "
@@ -120,7 +121,7 @@ def _show(kubeconfig: Path, references: dict[str, str], values: dict[str, object
     progress.say(f"a follow-up was appended to {CONVERSATION}")
     final = follow(kubeconfig, lambda now: _turns(now, CONVERSATION) >= 2, SECONDS)
     print()
-    print(install.kubectl(kubeconfig, "get", "agentsessions", "-A"), end="")
+    print(kubectl(kubeconfig, "get", "agentsessions", "-A"), end="")
     print()
     for name, session in final.items():
         print(f"{name}: {_words(session)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from devcluster.images import REPOSITORY
-from devcluster.install import kubectl
+from devcluster.kubectl import kubectl
 
 EXAMPLES = REPOSITORY / "manifests" / "examples"
 SCRIPT = Path(__file__).with_name("script.yaml")

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import binaries, kubectl, processes
+from devcluster import processes
 from devcluster.controlplane import ControlPlane
 from devcluster.images import REPOSITORY
+from devcluster.kubectl import kubectl
 
 pytestmark = pytest.mark.apiserver
 
 
 def ask(plane: ControlPlane, *arguments: str) -> str:
-    return kubectl.run(binaries.resolve(["kubectl"])["kubectl"], plane.kubeconfig, *arguments)
+    return kubectl(plane.kubeconfig, *arguments)
 
 
 def test_killed_parts_are_repaired_and_nothing_is_lost(tmp_path: Path) -> None:

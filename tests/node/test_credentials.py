@@ -15,7 +15,7 @@ import pytest
 from agentsession.kube.resource import CONFIGMAPS, PODS
 from devcluster.demo import scene
 from devcluster.install import NAMESPACE as SYSTEM
-from devcluster.install import kubectl
+from devcluster.kubectl import kubectl
 
 from .attacker import Place, runner_of, search
 from .world import SECONDS, Installed, Team, World, entered

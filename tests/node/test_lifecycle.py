@@ -12,8 +12,8 @@ import yaml
 from agentsession.api.session import AgentSession
 from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, EVENTS, Resource
-from devcluster import install
 from devcluster.demo import scene
+from devcluster.kubectl import kubectl
 
 from .world import SECONDS, Installed, Team, World, entered, reason
 
@@ -329,5 +329,5 @@ def _apply(team: Team, name: str, say: str = "") -> str:
         if item["kind"] == "ConfigMap":
             item["data"] = {key: value + say for key, value in item["data"].items()}
     applied = yaml.safe_dump_all(objects)
-    install.kubectl(team.world.installed.kubeconfig, "apply", "-n", team.namespace, "-f", "-", stdin=applied)
+    kubectl(team.world.installed.kubeconfig, "apply", "-n", team.namespace, "-f", "-", stdin=applied)
     return text
