@@ -13,14 +13,15 @@ HTTP_PORT = 8081
 logger = logging.getLogger(__name__)
 
 
-def application(ready: Callable[[], bool]) -> web.Application:
-    """`ready`: whether the caches are synced; a standby is as ready as the leader."""
+def application(not_ready: Callable[[], str]) -> web.Application:
+    """not_ready: why this replica could not lead, or an empty string; one that stands by is as ready as the leader."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def readyz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n") if ready() else web.Response(status=503, text="caches are not synced\n")
+        reason = not_ready()
+        return web.Response(status=503 if reason else 200, text=f"{reason or 'ok'}\n")
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": "text/plain; version=0.0.4"})

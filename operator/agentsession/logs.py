@@ -1,17 +1,29 @@
-"""Logs as JSON lines on standard error: time, level, logger, message, and whatever was given as `extra`."""
+"""Logs as JSON lines on standard error: time, level, logger, message, what was given as `extra`, and whose work it is.
+
+`session` is the uid of the AgentSession in the lines of operator, egress plane and runner alike: one search finds all.
+"""
 
 import json
 import logging
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 _PLAIN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039  never changed, only replaced
+
+
+def about(**fields: str) -> None:
+    """Put `fields` into every later line of this task, and of tasks that it makes, until it is called again."""
+    _about.set(fields)
 
 
 def configure() -> None:
     """Send every logger's records to standard error. kopf's line per event is left out."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("kopf").setLevel(logging.WARNING)
 
@@ -21,13 +33,16 @@ def timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-class _JsonLines(logging.Formatter):
+class JsonLines(logging.Formatter):
+    """One record, one line."""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": timestamp(),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **_about.get(),
             **{key: value for key, value in vars(record).items() if key not in _PLAIN and isinstance(value, str | int)},
         }
         if record.exc_info:

@@ -4,12 +4,13 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import kopf
+from prometheus_client import REGISTRY, Gauge
 
 from agentsession import logs, surroundings, watches
 from agentsession.api.installation import Installation
@@ -21,12 +22,17 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.elector import Elector
 from agentsession.kube.errors import ApiError
+from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
 from agentsession.queues import Queues
 from agentsession.runners.client import runner_http
+from agentsession.sessions.metrics import Phases
 
 ROTATION_CHECK = timedelta(hours=1)
+MAX_SILENCE = 20.0
+"""Seconds; a watch is opened anew every few seconds, and each opening is an answer."""
 
+_LEADING = Gauge("agentsession_leading", "1 in the replica that leads.")
 logger = logging.getLogger(__name__)
 
 
@@ -47,13 +53,15 @@ async def run(install: Installation) -> None:
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(connection.open())
         api = ApiClient(connection.server, http)
-        await stack.enter_async_context(serve(application(lambda: _synced(caches)), HTTP_PORT))
+        reflectors = watches.reflectors(api, caches, queues.changed())
+        await stack.enter_async_context(serve(application(lambda: _not_ready(caches, reflectors)), HTTP_PORT))
         await stack.enter_async_context(canary(install.canary.port))
+        REGISTRY.register(Phases(caches.sessions, leading.is_set))
         elector.start()
         stack.callback(elector.stop)  # the next leader begins when all work here has ended
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(_watch(connection, caches, queues, elector.identity, stop), name="kopf")]
-        feeds = watches.fed_beside_kopf(api, caches, queues.changed())
+        feeds = [*watches.resyncs(api, caches, queues.changed()), *(reflector.run() for reflector in reflectors)]
         tasks += [group.create_task(feed, name="feed") for feed in feeds]
         tasks.append(group.create_task(_lead(api, install, caches, queues, elector, leading), name="lead"))
         await stop.wait()
@@ -83,7 +91,8 @@ async def _lead(
 ) -> None:
     """Wait for the Lease and for complete caches, then work until cancelled."""
     await leading.wait()
-    while not _synced(caches):
+    _LEADING.set(1)
+    while watches.not_synced(caches):
         await asyncio.sleep(0.05)
     keys = _Keys(api, install, await ensure_keyrings(api, install))
     where = await surroundings.find(api, install)
@@ -113,8 +122,12 @@ class _Keys:
                 logger.warning("the signing keys could not be checked, tried again in an hour: %s", error)
 
 
-def _synced(caches: Caches) -> bool:
-    return all(store.synced for _, store, _ in watches.watched(caches))
+def _not_ready(caches: Caches, reflectors: Sequence[Reflector]) -> str:
+    """Why this replica could not lead now; empty if it could."""
+    if missing := watches.not_synced(caches):
+        return f"the first list of {missing} is under way"
+    silence = max(reflector.silence() for reflector in reflectors)
+    return f"the API server has not been heard for {silence:.0f} s" if silence > MAX_SILENCE else ""
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message: str) -> None:

@@ -96,15 +96,25 @@ def registry(connection: Connection, caches: Caches, changed: dict[Resource, Cha
     return made
 
 
-def fed_beside_kopf(
-    api: ApiClient, caches: Caches, changed: dict[Resource, Changed]
-) -> Iterator[Coroutine[None, None, None]]:
-    """What runs besides kopf, for ever: the Reflectors, and for kopf's kinds a list now and then."""
+def reflectors(api: ApiClient, caches: Caches, changed: dict[Resource, Changed]) -> list[Reflector]:
+    """The busy kinds' own watches."""
+    return [
+        Reflector(api, resource, store, label_selector=selector, on_change=changed[resource])
+        for resource, store, selector in watched(caches)
+        if resource in BY_REFLECTOR
+    ]
+
+
+def resyncs(api: ApiClient, caches: Caches, changed: dict[Resource, Changed]) -> Iterator[Coroutine[None, None, None]]:
+    """For each of kopf's kinds, a list now and then, for ever."""
     for resource, store, selector in watched(caches):
-        if resource in BY_REFLECTOR:
-            yield Reflector(api, resource, store, label_selector=selector, on_change=changed[resource]).run()
-        else:
+        if resource not in BY_REFLECTOR:
             yield resync(api, resource, store, changed[resource], label_selector=selector)
+
+
+def not_synced(caches: Caches) -> str:
+    """The kinds of which no complete list has been seen; empty if all are known."""
+    return ", ".join(resource.plural for resource, store, _ in watched(caches) if not store.synced)
 
 
 def _feed(made: kopf.OperatorRegistry, resource: Resource, store: Store, changed: Changed) -> None:

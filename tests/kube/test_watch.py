@@ -50,7 +50,7 @@ class Watched:
         return int(parse_qs(urlsplit(self.proxy.seen[-1]).query)["resourceVersion"][0])
 
     def age(self) -> float:
-        return asyncio.get_running_loop().time() - self.reflector.last_progress
+        return self.reflector.silence()
 
 
 @asynccontextmanager

@@ -85,9 +85,8 @@ class Plane:
     def fresh(self) -> bool:
         """Whether every watch has listed its objects and been heard in the last STALE_SECONDS."""
         views = (self.directory.pods, self.directory.sessions, self.directory.tenants)
-        oldest = min(reflector.last_progress for reflector in self._reflectors)
-        age = asyncio.get_running_loop().time() - oldest
-        return age < STALE_SECONDS and all(view.store.synced for view in views)
+        silence = max(reflector.silence() for reflector in self._reflectors)
+        return silence < STALE_SECONDS and all(view.store.synced for view in views)
 
     def not_ready(self) -> str:
         """Why runners should not be sent here; empty if they may."""

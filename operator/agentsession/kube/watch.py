@@ -1,13 +1,15 @@
 """List and watch one kind into a Store: for processes without kopf, and for pods, which change too often for it.
 
 The watch is opened anew every few seconds. So a healthy one shows progress even in a quiet cluster, where the server's
-own bookmarks come about once a minute, and whoever must not act on an old picture can look at `last_progress`.
+own bookmarks come about once a minute, and whoever must not act on an old picture can ask for the `silence`.
 """
 
 import asyncio
 import contextlib
 import logging
 import random
+
+from prometheus_client import Gauge
 
 from agentsession.kube.cache import Changed, Store
 from agentsession.kube.client import ApiClient
@@ -22,6 +24,9 @@ MAX_BACKOFF = 5.0
 RECONNECT_PAUSE = 0.1
 """Seconds between a stream that ended well and the next, so that a proxy that ends each at once makes no busy loop."""
 
+_SILENCE = Gauge(
+    "agentsession_watch_silence_seconds", "Since the API server was last heard about a kind, by resource.", ["resource"]
+)
 logger = logging.getLogger(__name__)
 
 
@@ -40,8 +45,7 @@ class Reflector:
         label_selector: str = "",
         on_change: Changed = lambda *_: None,
     ) -> None:
-        self.last_progress = float("-inf")
-        """The loop's (monotonic) time when the API server was last heard: list, connection, event or bookmark."""
+        self._last_progress = float("-inf")
         self._client = client
         self._resource = resource
         self._store = store
@@ -49,6 +53,11 @@ class Reflector:
         self._on_change = on_change
         self._version = ""
         self._failures = 0
+        _SILENCE.labels(resource.plural).set_function(self.silence)
+
+    def silence(self) -> float:
+        """Seconds since the API server was last heard: list, connection, event or bookmark. Infinite before."""
+        return asyncio.get_running_loop().time() - self._last_progress
 
     async def run(self) -> None:
         """List, then watch, for ever. Errors are logged and tried again."""
@@ -92,5 +101,5 @@ class Reflector:
                     self._on_change(key_of(event["object"]), event["object"])
 
     def _progress(self) -> None:
-        self.last_progress = asyncio.get_running_loop().time()
+        self._last_progress = asyncio.get_running_loop().time()
         self._failures = 0

@@ -5,11 +5,13 @@ No redirect is followed, nothing is decompressed, size and time are capped, cont
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aiohttp
+from prometheus_client import Histogram
 from pydantic import BaseModel, ValidationError
 
 from agentsession.keys.call import runner_call
@@ -22,6 +24,13 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2
 CALL_SECONDS = 5.0
 WAIT_SECONDS = 25.0
 """How long a runner may keep a long poll open; below the protocol's 30 s."""
+
+_SECONDS = Histogram(
+    "agentsession_runner_call_seconds",
+    "Time of a call to a runner, by action and outcome (ok, refused, failed); state waits for news up to 25 s.",
+    ["action", "outcome"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30),
+)
 
 
 class RunnerError(Exception):
@@ -71,6 +80,18 @@ class RunnerClient:
         query: str = "",
         seconds: float = CALL_SECONDS,
     ) -> State:
+        began, outcome = time.monotonic(), "failed"
+        try:
+            state = await self._ask(target, action, body, query, seconds)
+            outcome = "ok"
+        except RunnerRefusedError:
+            outcome = "refused"
+            raise
+        finally:
+            _SECONDS.labels(action, outcome).observe(time.monotonic() - began)
+        return state
+
+    async def _ask(self, target: Target, action: Action, body: BaseModel | None, query: str, seconds: float) -> State:
         host = f"[{target.ip}]" if ":" in target.ip else target.ip
         token = runner_call(
             self._keyring(),

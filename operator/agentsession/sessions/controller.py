@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from agentsession import logs
 from agentsession.api.base import KubeModel, is_true, spec_errors, to_json
 from agentsession.api.conditions import FINISHED
 from agentsession.api.installation import Installation
@@ -15,12 +16,12 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError
 from agentsession.kube.events import EventRecorder
-from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.objects import Key, KubeObject, uid_of
 from agentsession.kube.resource import AGENTSESSIONS
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
 
-from . import report
+from . import metrics, report
 from .act import Actor
 from .announce import announcements
 from .decide import decide
@@ -72,6 +73,7 @@ class SessionController:
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Returns when to look again if nothing happens; raises what the queue should retry."""
         raw = self._caches.sessions.get(key)
+        logs.about(session=uid_of(raw) if raw is not None else "")
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._forget(key)
             return None
@@ -143,10 +145,11 @@ class SessionController:
         )
         self._written[key] = asyncio.get_running_loop().time()
         self._caches.sessions.observe("MODIFIED", written)
+        metrics.observe(before, after)
         for item in announcements(before, after):
             self._recorder.record(raw, item.type, item.reason, item.message)
         if before.phase != after.phase:
-            logger.info("session %s/%s is %s", *key, after.phase, extra={"session": metadata["uid"]})
+            logger.info("session %s/%s is %s", *key, after.phase)
 
     def _forget(self, key: Key) -> None:
         self._listeners.forget(key)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
+from agentsession import logs
 from agentsession.api.base import KubeModel, condition, to_json
 from agentsession.api.conditions import READY
 from agentsession.api.installation import Installation
@@ -14,7 +15,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
 from agentsession.kube.events import EventRecorder, Severity
-from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.objects import Key, KubeObject, uid_of
 from agentsession.kube.resource import (
     AGENTTENANTS,
     NETWORKPOLICIES,
@@ -64,6 +65,7 @@ class TenantController:
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Returns when to look again if nothing happens."""
         raw = self._caches.tenants.get(key)
+        logs.about(tenant=uid_of(raw) if raw is not None else "")
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._applied.pop(key, None)
             self._changed(key)
