@@ -1,4 +1,4 @@
-"""Writes what is derived from code into the repository: CRDs and RBAC, as plain manifests and as chart templates.
+"""Writes what is derived from code into the repository: CRDs and RBAC, as manifests and as templates; the API's page.
 
 python -m agentsession.generate [--check]
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from agentsession.api.reference import reference
 from agentsession.api.schema import crds
 from agentsession.resources import rbac
 
@@ -42,6 +43,7 @@ def outputs() -> dict[Path, str]:
             + "".join(_role_text(role, NAME, NAMESPACE) for role in roles)
             for component, roles in rbac.COMPONENTS.items()
         },
+        Path("docs/api.md"): f"<!-- {NOTICE} -->\n{reference(crds())}",
         templates / "crds.yaml": _chart_crds(),
         templates / "rbac.yaml": _chart_rbac(),
     }
