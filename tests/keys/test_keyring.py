@@ -108,11 +108,12 @@ def test_a_grant_says_who_serves_whom() -> None:
 
 def test_no_token_passes_for_another_kind() -> None:
     identity = Identity(pod_uid="p", pod_name="n", namespace="ns", address="10.0.0.9")
+    now = datetime.now(UTC)
     tokens = {
         "grant": GRANT.sign(KEYRING),
-        "identity": identity.sign(KEYRING, NOW)[0],
-        "call": runner_call(KEYRING, NOW, pod_uid="p", session_uid="s", action="bind"),
-        "usage": usage_call(KEYRING, NOW),
+        "identity": identity.sign(KEYRING, now)[0],
+        "call": runner_call(KEYRING, now, pod_uid="p", session_uid="s", action="bind"),
+        "usage": usage_call(KEYRING, now),
     }
     jwks = KEYRING.jwks()
     for kind, token in tokens.items():

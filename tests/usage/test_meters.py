@@ -21,7 +21,6 @@ pytestmark = pytest.mark.unit
 
 KEYRING = Keyring.generate(datetime.now(UTC))
 KEY = ("n", "s")
-BEGIN = datetime.now(UTC)
 
 
 class Peer:
@@ -62,7 +61,7 @@ class Plane:
 
     def __init__(self, http: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
         self.peers: list[Peer] = []
-        self.now = BEGIN
+        self.begin = self.now = datetime.now(UTC)  # tokens are signed by this clock and checked by the real one
         self.sessions: list[tuple[str, str]] = []
         self.tenants: list[tuple[str, str]] = []
         self.unresolvable = False
@@ -167,12 +166,15 @@ async def test_whoever_was_busy_when_a_process_vanished_may_have_been_served_by_
     await plane.peer("a")
     gone = await plane.peer("b")
     await plane.meters.pull()
-    plane.now = BEGIN + timedelta(seconds=2)
+    plane.now = plane.begin + timedelta(seconds=2)
     plane.peers.remove(gone)
     await plane.meters.pull()
-    plane.now = BEGIN + timedelta(seconds=4)
+    plane.now = plane.begin + timedelta(seconds=4)
     await plane.meters.pull()
-    busy = (BEGIN + timedelta(seconds=begun), BEGIN + timedelta(seconds=ended) if ended is not None else None)
+    busy = (
+        plane.begin + timedelta(seconds=begun),
+        plane.begin + timedelta(seconds=ended) if ended is not None else None,
+    )
     assert plane.meters.lost(frozenset(), [busy]) == (frozenset({"b"}) if doubtful else frozenset())
 
 
@@ -184,10 +186,10 @@ async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Pl
     await plane.meters.settle()
     assert len(silent.asked) == 1 + meters_module.SETTLE_TRIES
     assert plane.meters.lost({"a", "b"}, []) == {"b"}
-    assert plane.meters.lost(frozenset(), [(BEGIN, None)]) == {"b"}
+    assert plane.meters.lost(frozenset(), [(plane.begin, None)]) == {"b"}
     silent.status = 200
     await plane.meters.settle()
-    assert plane.meters.lost({"a", "b"}, [(BEGIN, None)]) == frozenset()
+    assert plane.meters.lost({"a", "b"}, [(plane.begin, None)]) == frozenset()
 
 
 async def test_who_comes_during_a_pull_gets_the_next_one_and_shares_it(plane: Plane) -> None:
