@@ -18,6 +18,8 @@ SECRET = "anthropic"  # noqa: S105
 REAL_HOST = "api.anthropic.com"
 REAL_API = f"https://{REAL_HOST}"
 HOSTS = "agentsession.io/hosts"
+ALLOWED = {"agentsession.io/sessions": "allowed"}
+"""The label of a namespace in which sessions may run."""
 SCRIPTED_HOST = "scripted-model.scripted-model.svc"
 SCRIPTED_API = f"http://{SCRIPTED_HOST}:8000"
 
@@ -81,10 +83,10 @@ def start_scripted_model(kubeconfig: Path, image: str) -> None:
 
 def give_secret(kubeconfig: Path, namespace: str, provider: Provider) -> None:
     """A tenant's namespace and its key, with the host that it may be sent to. Tenants wait for it, helm for them."""
-    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels = {**ALLOWED, "pod-security.kubernetes.io/enforce": "restricted"}
     apply(
         kubeconfig,
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": restricted}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}},
         {
             "apiVersion": "v1",
             "kind": "Secret",

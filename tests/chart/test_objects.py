@@ -143,6 +143,7 @@ def test_a_tenants_grant_is_for_its_secret_only(manifests: list[Manifest]) -> No
 def test_created_namespaces_are_restricted_and_kept(manifests: list[Manifest]) -> None:
     namespace = one(manifests, "Namespace", "team-a")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert namespace["metadata"]["labels"]["agentsession.io/sessions"] == "allowed"
     assert namespace["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
 

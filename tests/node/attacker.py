@@ -3,7 +3,8 @@
 import asyncio
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from agentsession.api.session import AgentSession
-from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import PODS
+from agentsession.kube.errors import ForbiddenError
+from agentsession.kube.objects import KubeObject, key_of
+from agentsession.kube.resource import PODS, Resource
 from agentsession.resources.names import GRANT_ANNOTATION, RUNNER_CONTAINER, RUNNER_LABEL, runner_pod_name
 from agentsession_runner.protocol import PORT
 from devcluster.demo import scene
+from devcluster.install import RELEASE
 
 from .world import SECONDS, World
 
@@ -127,7 +130,7 @@ async def start_pod(world: World, manifest: KubeObject) -> Place:
     return Place(world, *key)
 
 
-def unrestricted(world: World, namespace: str, name: str, command: Sequence[str]) -> KubeObject:
+def unrestricted(world: World, namespace: str, name: str, command: Sequence[str]) -> dict[str, Any]:
     """A pod of the runner's image with everything that a runner has not."""
     container = {"name": RUNNER_CONTAINER, "image": world.installed.images["runner"], "command": list(command)}
     return {
@@ -150,6 +153,49 @@ async def neighbourhood(world: World) -> tuple[Place, Place]:
     manifests = (unrestricted(world, outside.namespace, name, listen) for name in ("bystander", "neighbour"))
     bystander, neighbour = await asyncio.gather(*(start_pod(world, manifest) for manifest in manifests))
     return bystander, neighbour
+
+
+BINDINGS = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingAdmissionPolicyBinding",
+    "validatingadmissionpolicybindings",
+    namespaced=False,
+)
+RUNNERS_ARE_THE_OPERATORS = ("", f"{RELEASE}-runners")
+
+
+@asynccontextmanager
+async def impostors_admitted(world: World) -> AsyncIterator[None]:
+    """While the block runs, no policy keeps others than the operator from making runner pods."""
+    binding = await world.api.get(BINDINGS, RUNNERS_ARE_THE_OPERATORS)
+    await world.api.delete(BINDINGS, RUNNERS_ARE_THE_OPERATORS)
+    place = await world.team(grant=False, secret=False, tenant=False, pod_security="privileged")
+    try:
+        await _until(world, place.namespace, admitted=True)
+        yield
+    finally:
+        metadata = {key: binding["metadata"][key] for key in ("name", "labels", "annotations")}
+        await world.api.create(BINDINGS, {**binding, "metadata": metadata})
+        await _until(world, place.namespace, admitted=False)
+
+
+async def _until(world: World, namespace: str, *, admitted: bool) -> None:
+    """Policies come into force, and out of it, after a second."""
+    pod = unrestricted(world, namespace, "impostor", ["true"])
+    pod["metadata"]["labels"] = {RUNNER_LABEL: "true"}
+    async with asyncio.timeout(SECONDS):
+        while await _is_admitted(world, pod) != admitted:
+            await asyncio.sleep(0.1)
+
+
+async def _is_admitted(world: World, pod: KubeObject) -> bool:
+    try:
+        await world.api.create(PODS, pod)
+    except ForbiddenError:
+        return False
+    await world.api.delete(PODS, key_of(pod), grace_seconds=0)
+    return True
 
 
 def impostor(runner: KubeObject, name: str, grant: str | None = None) -> KubeObject:

@@ -16,6 +16,7 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.identity import LIFETIME, Identity
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.connection import Connection
+from agentsession.kube.errors import ForbiddenError
 from agentsession.kube.resource import AGENTSESSIONS, PODS, SECRETS
 from agentsession.resources.names import EGRESS_KEYS, GRANT_ANNOTATION, OPERATOR_KEYS, RUNNER_SERVICE_ACCOUNT
 from agentsession_runner.protocol import SERVICE_ACCOUNT_TOKEN
@@ -23,7 +24,18 @@ from devcluster.errors import DevclusterError
 from devcluster.install import NAMESPACE as SYSTEM
 from devcluster.install import RELEASE, kubectl
 
-from .attacker import IDENTITY, MESSAGES, Answer, Place, ask, impostor, own_identity, runner_of, start_pod
+from .attacker import (
+    IDENTITY,
+    MESSAGES,
+    Answer,
+    Place,
+    ask,
+    impostor,
+    impostors_admitted,
+    own_identity,
+    runner_of,
+    start_pod,
+)
 from .world import SECONDS, Team, World
 
 pytestmark = pytest.mark.node
@@ -96,25 +108,29 @@ async def test_only_the_operators_word_for_this_very_pod_is_a_grant(team: Team) 
     real = await runner(team, "a")
     pod = await team.world.api.get(PODS, (team.namespace, real.pod))
     copied = pod["metadata"]["annotations"][GRANT_ANNOTATION]
-    fake = await start_pod(team.world, impostor(pod, "fake", copied))
-    assert await ask(real) == SERVED
-    await until_answered(fake, 403, "another pod")
+    with pytest.raises(ForbiddenError, match="only the operator creates pods"):
+        await start_pod(team.world, impostor(pod, "fake", copied))
+    async with impostors_admitted(team.world):
+        fake = await start_pod(team.world, impostor(pod, "fake", copied))
+        assert await ask(real) == SERVED
+        await until_answered(fake, 403, "another pod")
 
-    uid = (await team.world.api.get(PODS, (team.namespace, "fake")))["metadata"]["uid"]
-    claims = jwt.decode(copied, options={"verify_signature": False})
-    grant = Grant.model_validate({**claims, "pod_uid": uid})
-    signed_by_the_operator = (await stolen_keys(team.world, OPERATOR_KEYS), 200, "")
-    for keys, status, why in ((STRANGER, 403, "unknown key"), signed_by_the_operator):
-        annotations = {GRANT_ANNOTATION: grant.sign(keys)}
-        await team.world.api.merge_patch(PODS, (team.namespace, "fake"), {"metadata": {"annotations": annotations}})
-        await until_answered(fake, status, why)
+        uid = (await team.world.api.get(PODS, (team.namespace, "fake")))["metadata"]["uid"]
+        claims = jwt.decode(copied, options={"verify_signature": False})
+        grant = Grant.model_validate({**claims, "pod_uid": uid})
+        signed_by_the_operator = (await stolen_keys(team.world, OPERATOR_KEYS), 200, "")
+        for keys, status, why in ((STRANGER, 403, "unknown key"), signed_by_the_operator):
+            annotations = {GRANT_ANNOTATION: grant.sign(keys)}
+            await team.world.api.merge_patch(PODS, (team.namespace, "fake"), {"metadata": {"annotations": annotations}})
+            await until_answered(fake, status, why)
 
 
 async def test_the_service_account_token_is_worth_one_identity_and_nothing_else(world: World) -> None:
     ours, theirs = await asyncio.gather(world.team(), world.team())
     here, far = await asyncio.gather(runner(ours, "a"), runner(theirs, "b"))
     pod = await world.api.get(PODS, (here.namespace, here.pod))
-    fake = await start_pod(world, impostor(pod, "fake"))
+    async with impostors_admitted(world):
+        fake = await start_pod(world, impostor(pod, "fake"))
     stolen = await fake.shell("cat", SERVICE_ACCOUNT_TOKEN)
     assert await ask(fake, stolen, path=IDENTITY) == SERVED
     answer = await ask(far, stolen, path=IDENTITY)

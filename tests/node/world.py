@@ -84,7 +84,7 @@ class World:
         namespace = f"t-{uuid.uuid4().hex[:10]}"
         made = Team(self, namespace, key=f"sk-test-{uuid.uuid4().hex}")
         self.teams.append(made)
-        labels = {"pod-security.kubernetes.io/enforce": pod_security}
+        labels = {**scene.ALLOWED, "pod-security.kubernetes.io/enforce": pod_security}
         await self.api.create(NAMESPACES, _object("v1", "Namespace", {"name": namespace, "labels": labels}))
         if secret:
             await made.give_secret()

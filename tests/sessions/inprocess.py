@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from agentsession.api.base import to_json
+from agentsession.api.installation import Installation
 from agentsession.api.report import CredentialState, Report, SessionUsage, TenantCredential
 from agentsession.api.schema import crds
 from agentsession.api.session import AgentSession, Meter
@@ -245,8 +246,11 @@ async def _is_served(api: ApiClient, resource: Resource) -> bool:
 
 
 @asynccontextmanager
-async def operating(api: ApiClient, namespace: str) -> AsyncIterator[World]:
-    """The controllers at work."""
+async def operating(
+    api: ApiClient, namespace: str, *, operator: ApiClient | None = None, install: Installation = INSTALL
+) -> AsyncIterator[World]:
+    """The controllers at work. `operator` is their client, if they are not to be administrators too."""
+    own = operator or api
     await serve_kinds(api)
     keyring = Keyring.generate(datetime.now(UTC))
     async with AsyncExitStack() as stack:
@@ -259,8 +263,8 @@ async def operating(api: ApiClient, namespace: str) -> AsyncIterator[World]:
             return [egress.url]
 
         leader = Leader(
-            api,
-            INSTALL,
+            own,
+            install,
             caches,
             queues,
             http,
@@ -274,7 +278,7 @@ async def operating(api: ApiClient, namespace: str) -> AsyncIterator[World]:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(leader.run())]
         for resource, store, selector in watched(caches):
-            reflector = Reflector(api, resource, store, label_selector=selector, on_change=changed[resource])
+            reflector = Reflector(own, resource, store, label_selector=selector, on_change=changed[resource])
             tasks.append(group.create_task(reflector.run()))
         yield world
         for task in tasks:

@@ -1,0 +1,94 @@
+"""What attackers send, as short as it can be said."""
+
+import itertools
+from typing import Any
+
+from agentsession.api.session import AgentSession
+from agentsession.kube.resource import AGENTSESSIONS
+from agentsession.resources.names import RUNNER_LABEL
+from agentsession.resources.network import network_policy
+from agentsession.resources.pod import runner_pod
+from agentsession.resources.tenancy import service_account
+from tests.sessions.build import tenant
+from tests.sessions.inprocess import SURROUNDINGS
+
+from .cluster import Callers, installation
+
+Object = dict[str, Any]
+INSTALL = installation()
+USER = 123_456
+_numbers = itertools.count()
+
+
+def name(prefix: str = "x") -> str:
+    """A name that no other object of the test run has."""
+    return f"{prefix}-{next(_numbers)}"
+
+
+async def runner(callers: Callers, namespace: str, **spec: Any) -> Object:
+    """The operator's pod for a new session, by the operator's builder. Its session exists, or it would be collected."""
+    made = await callers.admin.create(AGENTSESSIONS, agent_session(namespace, **spec))
+    pod: Object = runner_pod(AgentSession.model_validate(made), tenant(), INSTALL, SURROUNDINGS, USER)
+    return pod
+
+
+def plain_pod(namespace: str, **metadata: Any) -> Object:
+    """A pod of somebody's."""
+    container = {"name": "main", "image": "busybox:1"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name("pod"), "namespace": namespace, **metadata},
+        "spec": {"containers": [container]},
+    }
+
+
+def agent_session(namespace: str, **spec: Any) -> Object:
+    """The smallest session, or more."""
+    return {
+        "apiVersion": "agentsession.io/v1alpha1",
+        "kind": "AgentSession",
+        "metadata": {"name": name("s"), "namespace": namespace},
+        "spec": {"prompt": "hello", "agent": {"model": "m"}, **spec},
+    }
+
+
+def agent_tenant(namespace: str) -> Object:
+    """The smallest tenant."""
+    provider = {"credentialSecretRef": {"name": "key"}, "models": ["m"]}
+    return {
+        "apiVersion": "agentsession.io/v1alpha1",
+        "kind": "AgentTenant",
+        "metadata": {"name": name("t"), "namespace": namespace},
+        "spec": {"provider": provider},
+    }
+
+
+def policy(namespace: str, **spec: Any) -> Object:
+    """The operator's NetworkPolicy, or not quite."""
+    made: Any = network_policy(namespace, INSTALL)
+    return {**made, "spec": {**made["spec"], **spec}}
+
+
+def account(namespace: str, **fields: Any) -> Object:
+    """The runners' ServiceAccount, or not quite."""
+    return {**service_account(namespace), **fields}
+
+
+def claim(
+    namespace: str, prefix: str = "agentsession", annotations: dict[str, str] | None = None, **spec: Any
+) -> Object:
+    """A workspace, or not quite."""
+    amount = {"requests": {"storage": "1Gi"}}
+    metadata: Object = {"name": name(prefix), "namespace": namespace}
+    if annotations is not None:
+        metadata["annotations"] = annotations
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata,
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": amount, **spec},
+    }
+
+
+LABELLED = {"labels": {RUNNER_LABEL: "true"}}
