@@ -10,14 +10,17 @@ from aiohttp import web
 
 from agentsession.api.installation import Installation
 from agentsession.api.report import SessionUsage
+from agentsession.egress import connections
 from agentsession.egress.admission import Unseen
 from agentsession.egress.calls import Calls
+from agentsession.egress.connections import Connections
 from agentsession.egress.credentials import Credentials
 from agentsession.egress.directory import Directory
 from agentsession.egress.gate import Gate
 from agentsession.egress.identity import IdentityRoute, ReviewStatus
 from agentsession.egress.ledger import Ledger
 from agentsession.egress.model import ModelRoute, upstream_session
+from agentsession.egress.refusals import Refusals
 from agentsession.egress.routes import runner_app
 from agentsession.kube.objects import Key, KubeObject
 
@@ -36,6 +39,9 @@ class Plane:
     fresh: bool = True
     draining: bool = False
     calls: Calls = field(init=False)
+    model: ModelRoute = field(init=False)
+    refusals: Refusals = field(default_factory=Refusals)
+    connections: Connections = field(default_factory=Connections)
     installation: Installation = field(init=False)
 
     def __post_init__(self) -> None:
@@ -55,10 +61,13 @@ class Plane:
         self.calls = Calls(gate.recheck)
         self.installation = build.installation(self.upstream)
         credentials = Credentials(self.read_secret, self.installation, self.directory.tenants, self.ledger)
+        refusals = self.refusals
+        self.model = ModelRoute(gate, self.calls, credentials, self.ledger, http, refusals)
         return runner_app(
-            ModelRoute(gate, self.calls, credentials, self.ledger, http),
-            IdentityRoute(self.review, gate),
+            self.model,
+            IdentityRoute(self.review, gate, refusals),
             self.directory,
+            refusals,
             draining=lambda: self.draining,
         )
 
@@ -86,14 +95,13 @@ class Plane:
 async def listening(upstream: str) -> AsyncIterator[Plane]:
     """A plane that serves pod a, which is at 127.0.0.1; its only upstream is that URL."""
     plane = Plane(upstream)
-    async with upstream_session() as http:
-        runner = web.AppRunner(plane.app(http), access_log=None, shutdown_timeout=0.1, auto_decompress=False)
-        await runner.setup()
+    async with (
+        upstream_session() as http,
+        connections.listening(plane.app(http), 0, host=build.ADDRESS, connections=plane.connections) as server,
+    ):
         watching = asyncio.create_task(plane.calls.watch_over())
         try:
-            await web.TCPSite(runner, build.ADDRESS, 0).start()
-            plane.url = f"http://{build.ADDRESS}:{runner.addresses[0][1]}"
+            plane.url = f"http://{build.ADDRESS}:{server.sockets[0].getsockname()[1]}"
             yield plane
         finally:
             watching.cancel()
-            await runner.cleanup()

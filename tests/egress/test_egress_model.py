@@ -279,7 +279,7 @@ async def test_the_audit_has_counts_and_no_text(
     assert (read["audit"], read["secret"], read["state"]) == ("credential", "key", "Ready")
     assert (called["audit"], called["session"], called["input_tokens"], called["output_tokens"]) == (
         "model_call",
-        "a",
+        "session-a",
         5,
         6,
     )

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from agentsession.egress import model as model_module
+from agentsession.egress import screening
 from agentsession.egress.screen import Screened
 from devcluster.scripted.record import Record
 from devcluster.scripted.server import Scripted
@@ -172,9 +173,7 @@ async def test_the_provider_is_told_to_do_nothing_but_answer(
 ) -> None:
     with monkeypatch.context() as off:
         off.setattr(model_module, "screen_head", lambda *_: None)
-        off.setattr(
-            model_module, "screen_body", lambda route, *_: Screened(route, build.MODEL, streamed=False, max_tokens=10)
-        )
+        off.setattr(screening, "screen_body", lambda *_: Screened("/v1/messages", build.MODEL, False, 10))
         await send(agent, attack)
     (record,) = model.records.records()
     assert reached(attack, record)

@@ -6,7 +6,6 @@ there `type` means whatever they like, and the provider interprets nothing.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 FIELDS = {
     "context_management",
@@ -40,14 +39,10 @@ FORBIDDEN = {"container", "file_id", "mcp_servers", "url"}
 """Keys that make the provider fetch, run or remember something, if it should read them where no `type` is."""
 
 
-class Place(NamedTuple):
-    """Where something stands in the request: in what, under which key or index."""
+Place = tuple["Place | None", str | int]
+"""Where something stands in the request: in what, under which key or index. A plain tuple: there may be very many."""
 
-    parent: "Place | None"
-    key: str | int
-
-
-TOOLS = Place(None, "tools")
+TOOLS: Place = (None, "tools")
 
 
 def refused_content(request: dict[str, object]) -> str:
@@ -57,13 +52,13 @@ def refused_content(request: dict[str, object]) -> str:
         place, value = waiting.pop()
         free: tuple[str, ...] = ()
         if isinstance(value, dict):
-            is_tool = place is not None and place.parent == TOOLS
+            is_tool = place is not None and place[0] == TOOLS
             if problem := _problem(value, is_tool):
                 return f"{_shown(place)}: {problem}"
             free = _free(value, is_tool)
         for key, item in _parts(value):
             if isinstance(item, dict | list) and key not in free:
-                waiting.append((Place(place, key), item))
+                waiting.append(((place, key), item))
     return ""
 
 
@@ -103,6 +98,6 @@ def _free(value: dict[str, object], is_tool: bool) -> tuple[str, ...]:
 def _shown(place: Place | None) -> str:
     parts: list[str] = []
     while place is not None:
-        parts.append(f"[{place.key}]" if isinstance(place.key, int) else f".{place.key[:40]}")
-        place = place.parent
+        place, key = place
+        parts.append(f"[{key}]" if isinstance(key, int) else f".{key[:40]}")
     return "".join(reversed(parts)).removeprefix(".") or "the body"

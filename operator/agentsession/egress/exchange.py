@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
@@ -32,6 +32,19 @@ class Exchange:
     """The provider's; None until it has answered."""
     broken_off: bool = False
     """Whether the plane stopped reading before the end."""
+    failed: bool = False
+    """Whether the provider gave no answer, or none that could be passed on to its end."""
+    _asked: float = field(default_factory=time.perf_counter)
+
+    def outcome(self) -> metrics.Outcome:
+        """What became of it."""
+        if self.call.refusal:
+            return "cut"
+        if self.call.abandoned:
+            return "abandoned"
+        if self.failed:
+            return "failed"
+        return "ok" if self.status == 200 else "provider_error"
 
     async def relay(self, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
         """Pass the provider's answer on. Raises UpstreamError, aiohttp.ClientError, sse.SseError."""
@@ -44,6 +57,7 @@ class Exchange:
             with _open_stream():
                 return await self._stream(upstream)
         raw = await upstream.read()
+        metrics.FIRST_BYTE.observe(self.spent + time.perf_counter() - self._asked)
         if upstream.status == 200:
             self.usage.body(raw)
         return web.Response(status=upstream.status, body=raw, headers=downstream_headers(upstream.headers))
@@ -61,6 +75,7 @@ class Exchange:
             if events and first:
                 first = False
                 metrics.FIRST_BYTE_ADDED.observe(self.spent + time.perf_counter() - arrived)
+                metrics.FIRST_BYTE.observe(self.spent + time.perf_counter() - self._asked)
             metrics.EVENTS.inc(len(events))
         await self.call.write(parser.rest)
         return response

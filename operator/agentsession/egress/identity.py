@@ -14,8 +14,9 @@ import jwt
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agentsession import logs
 from agentsession.keys.identity import Identity
-from agentsession.keys.keyring import Keyring
+from agentsession.keys.keyring import InvalidTokenError, Keyring
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError
 from agentsession.kube.resource import PODS, TOKENREVIEWS
@@ -27,9 +28,11 @@ from .admission import Unseen
 from .audit import audit
 from .gate import Gate, bearer, peer_of
 from .refusal import Refusal, unavailable
+from .refusals import Refusals
 
 ROUTE = "/v1/identity"
 MAX_BODY_BYTES = 1024
+BODY_SECONDS = 5.0
 REVIEWS_AT_ONCE = 16
 PAUSE_SECONDS = 1.0
 """After a failed exchange, how long its address must wait: a runner may not load the API server with reviews."""
@@ -115,27 +118,38 @@ class IdentityRoute:
     review: Callable[[str], Awaitable[ReviewStatus]]
     """Has the API server judge a service account token; raises ApiError."""
     gate: Gate
+    refusals: Refusals
     _paused: dict[str, float] = field(default_factory=dict)
 
     async def handle(self, request: web.Request) -> web.Response:
         """POST /v1/identity."""
+        logs.about()
         peer = peer_of(request)
         result = await self._exchange(request, peer)
         if isinstance(result, Refusal):
-            audit("exchange_refused", peer=peer, status=result.status, message=result.message)
-            response = result.response()
-        else:
-            identity, granted = result
-            audit("exchange", peer=peer, namespace=identity.namespace, pod=identity.pod_name, pod_uid=identity.pod_uid)
-            response = web.json_response(text=granted.model_dump_json())
-        metrics.count_request(ROUTE, response.status)
-        return response
+            return await self.refusals.answer(result, ROUTE, peer)
+        identity, granted = result
+        who = {"namespace": identity.namespace, "pod": identity.pod_name, "pod_uid": identity.pod_uid}
+        audit("exchange", peer=peer, session=self._session(identity), **who)
+        metrics.count_request(ROUTE, "ok")
+        return web.json_response(text=granted.model_dump_json())
+
+    def _session(self, identity: Identity) -> str | None:
+        """The session that the pod serves, if it serves one yet: for the audit only."""
+        directory = self.gate.directory
+        pod = directory.pods.by_uid(identity.pod_uid)
+        try:
+            grant = directory.grant(pod) if pod else None
+        except InvalidTokenError:
+            return None
+        return grant.session_uid if grant else None
 
     async def _exchange(self, request: web.Request, peer: str) -> tuple[Identity, IdentityResponse] | Refusal:
         try:
-            body = await request.clone(client_max_size=MAX_BODY_BYTES).read()
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.clone(client_max_size=MAX_BODY_BYTES).read()
             IdentityRequest.model_validate_json(body or b"{}")
-        except (ValidationError, web.HTTPRequestEntityTooLarge):
+        except (ValidationError, web.HTTPRequestEntityTooLarge, TimeoutError):
             return Refusal(400, "invalid_request_error", 'the body must be {"slot": 0}')
         keyring = self.gate.keyring()
         token = bearer(request.headers)

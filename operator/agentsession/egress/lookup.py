@@ -11,6 +11,7 @@ from agentsession.kube.objects import Key, labels_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
 from agentsession.resources.names import RUNNER_LABEL
 
+from . import metrics
 from .admission import Unseen
 from .directory import Directory
 
@@ -43,10 +44,13 @@ class Lookup:
         try:
             found = await self.api.get(resource, key)
         except NotFoundError:
+            metrics.LOOKUPS.labels("absent").inc()
             return False
         except ApiError as error:
+            metrics.LOOKUPS.labels("error").inc()
             log.warning("looking for %s %s: %s", resource.kind, "/".join(key), error)
             return False
+        metrics.LOOKUPS.labels("found").inc()
         if resource == PODS and labels_of(found).get(RUNNER_LABEL) != "true":
             return False
         return self._store(resource).observe(None, found)

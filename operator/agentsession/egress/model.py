@@ -6,17 +6,19 @@ Bodies go through as the bytes that they are, events as they come, errors of the
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from agentsession import logs
 from agentsession.api.session import AgentSession
 
 from . import metrics
 from .audit import audit
+from .bodies import Body, Buffers
 from .call import Call
 from .calls import Calls
 from .credentials import Credentials
@@ -26,15 +28,15 @@ from .headers import upstream_headers
 from .ledger import Ledger
 from .pricing import cost
 from .refusal import Refusal
-from .screen import MESSAGES, Route, screen_body, screen_head
+from .refusals import Refusals
+from .screen import MESSAGES, Route, screen_head
+from .screening import Screening
 from .sse import SseError
 from .usage import Tokens, UsageReader
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 600.0
 """Longest silence of the provider; it is the CLI's own default, and pings come far more often."""
-BODY_SECONDS = 60.0
-"""Time to receive a request's body."""
 
 log = logging.getLogger(__name__)
 
@@ -61,41 +63,45 @@ class ModelRoute:
     credentials: Credentials
     ledger: Ledger
     http: aiohttp.ClientSession
+    refusals: Refusals
+    buffers: Buffers = field(default_factory=Buffers)
+    screening: Screening = field(default_factory=Screening)
 
     async def handle(self, request: web.Request, route: Route) -> web.StreamResponse:
         """Answer one request of a runner."""
+        logs.about()  # the connection's task goes on from request to request
         started = time.perf_counter()
         admitted = screen_head(request.rel_url.raw_query_string, request.headers) or await self.gate.admit(request)
         if isinstance(admitted, Refusal):
-            _note_refusal(admitted, request, route)
-            return admitted.response()
-        if full := self.calls.full(admitted):
-            _note_refusal(full, request, route, admitted)
-            return full.response()
+            return await self.refusals.answer(admitted, route, peer_of(request))
+        logs.about(**_who(admitted))
+        answer = self.calls.full(admitted) or await self._call(Call(admitted, request), route, started)
+        if isinstance(answer, Refusal):
+            return await self.refusals.answer(answer, route, admitted.peer, **_who(admitted))
+        return answer
 
-        call = Call(admitted, request)
+    async def _call(self, call: Call, route: Route, started: float) -> web.StreamResponse | Refusal:
+        """One of the session's calls, within its places."""
+        body = Body(self.buffers, call.admitted.served.session)
         try:
             async with self.calls.open(call):
-                exchanged = await self._exchange(call, route, time.perf_counter() - started)
+                return await self._exchange(call, route, body, time.perf_counter() - started)
         except TimeoutError:
             if not call.scope.expired():
                 raise
             return await call.refuse(call.refusal or Refusal(408, "api_error", "the client has gone"))
-        if isinstance(exchanged, Refusal):
-            _note_refusal(exchanged, request, route, admitted)
-            return exchanged.response()
-        return exchanged
+        finally:
+            body.release()
 
-    async def _exchange(self, call: Call, route: Route, spent: float) -> web.StreamResponse | Refusal:
-        body = await _body(call.request)
-        if isinstance(body, Refusal):
-            return body
+    async def _exchange(self, call: Call, route: Route, body: Body, spent: float) -> web.StreamResponse | Refusal:
+        if refusal := await body.receive(call.request):
+            return refusal
         started = time.perf_counter()
         served = self.gate.again(call.admitted)
         if isinstance(served, Refusal):
             return served
         tenant = served.tenant
-        screened = screen_body(route, body, tenant.spec.provider.models)
+        screened = await self.screening(route, body, tenant)
         if isinstance(screened, Refusal):
             return screened
         credential = await self.credentials.of(tenant)
@@ -104,7 +110,7 @@ class ModelRoute:
         if route == MESSAGES and (over := self._count(served.session)):
             return over
 
-        usage = UsageReader(request_bytes=len(body), max_tokens=screened.max_tokens, streamed=screened.streamed)
+        usage = UsageReader(request_bytes=len(body.data), max_tokens=screened.max_tokens, streamed=screened.streamed)
         exchange = Exchange(call, screened, usage, spent + time.perf_counter() - started)
         return await self._forward(exchange, body, credential.key)
 
@@ -119,7 +125,7 @@ class ModelRoute:
         message = f"AgentSession {name} has used the {turns} model requests of spec.limits.turns"
         return Refusal(429, "billing_error", message)
 
-    async def _forward(self, exchange: Exchange, body: bytes, key: str) -> web.StreamResponse:
+    async def _forward(self, exchange: Exchange, body: Body, key: str) -> web.StreamResponse:
         request = exchange.call.request
         base = exchange.call.admitted.served.tenant.spec.provider.base_url
         query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
@@ -127,9 +133,11 @@ class ModelRoute:
         headers = upstream_headers(request.headers, key)
         started = time.perf_counter()
         try:
-            async with self.http.post(url, data=body, headers=headers, allow_redirects=False) as upstream:
+            async with self.http.post(url, data=body.data, headers=headers, allow_redirects=False) as upstream:
+                body.release()
                 return await exchange.relay(upstream)
         except (aiohttp.ClientError, UpstreamError, SseError) as error:
+            exchange.failed = True
             log.warning("model provider %s: %r", base, error)
             shown = str(error) if isinstance(error, UpstreamError) else type(error).__name__
             failed = Refusal(502, "api_error", f"the model provider {base} failed: {shown}", retry_after=1)
@@ -149,7 +157,7 @@ class ModelRoute:
             price = cost(screened.model, tokens)
             self.ledger.bill(served.session, tokens, price)
             metrics.count_tokens(tokens, price)
-        metrics.count_request(screened.route, exchange.status or 502)
+        metrics.count_request(screened.route, exchange.outcome())
         audit(
             "model_call",
             **_who(exchange.call.admitted),
@@ -167,30 +175,12 @@ class ModelRoute:
         )
 
 
-async def _body(request: web.Request) -> bytes | Refusal:
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        return Refusal(413, "request_too_large", error.text or "the body is too large")
-    except TimeoutError:
-        return Refusal(408, "invalid_request_error", f"the body took more than {BODY_SECONDS:.0f} s")
-    except (aiohttp.ClientError, web.RequestPayloadError, ConnectionError):
-        return Refusal(400, "invalid_request_error", "the body broke off")
-
-
-def _note_refusal(refusal: Refusal, request: web.Request, route: Route, admitted: Admitted | None = None) -> None:
-    metrics.count_request(route, refusal.status)
-    who = _who(admitted) if admitted else {}
-    audit("refused", peer=peer_of(request), route=route, status=refusal.status, message=refusal.message, **who)
-
-
 def _who(admitted: Admitted) -> dict[str, str]:
     served = admitted.served
     return {
         "namespace": served.session.metadata.namespace,
-        "session": served.session.metadata.name,
-        "session_uid": served.session.metadata.uid,
+        "session": served.session.metadata.uid,
+        "session_name": served.session.metadata.name,
         "tenant": served.tenant.metadata.name,
         "pod": served.pod.metadata.name,
     }

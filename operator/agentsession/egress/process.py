@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
+import resource
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 
 from agentsession import logs
 from agentsession.api.installation import Installation
@@ -21,6 +21,7 @@ from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
 
 from .calls import Calls
+from .connections import listening
 from .control import Control
 from .credentials import Credentials
 from .directory import Directory
@@ -31,6 +32,7 @@ from .ledger import Ledger
 from .lookup import Lookup
 from .model import ModelRoute, upstream_session
 from .pricing import cost
+from .refusals import Refusals
 from .routes import runner_app
 from .usage import Tokens
 
@@ -74,10 +76,12 @@ class Plane:
             Reflector(api, AGENTSESSIONS, directory.sessions.store, on_change=lambda *_: self.calls.wake()),
             Reflector(api, AGENTTENANTS, directory.tenants.store, on_change=lambda *_: self._tenant_changed()),
         ]
+        refusals = Refusals()
         self.runner_app = runner_app(
-            ModelRoute(self._gate, self.calls, self._credentials, self.ledger, http),
-            IdentityRoute(TokenReviewer(api), self._gate),
+            ModelRoute(self._gate, self.calls, self._credentials, self.ledger, http, refusals),
+            IdentityRoute(TokenReviewer(api), self._gate, refusals),
             directory,
+            refusals,
             draining=lambda: self.draining,
         )
         self.control_app = Control(self.ledger, directory, self.not_ready).app()
@@ -128,8 +132,8 @@ async def serve(installation: Installation, connection: Connection, stop: asynci
         session = await stack.enter_async_context(connection.open())
         http = await stack.enter_async_context(upstream_session())
         plane = Plane(installation, ApiClient(connection.server, session), http)
-        await stack.enter_async_context(_listening(plane.control_app, installation.egress.control_port))
-        runners = await stack.enter_async_context(_listening(plane.runner_app, installation.egress.port))
+        await stack.enter_async_context(listening(plane.control_app, installation.egress.control_port))
+        runners = await stack.enter_async_context(listening(plane.runner_app, installation.egress.port))
         async with asyncio.TaskGroup() as background:
             tasks = [background.create_task(work) for work in plane.background()]
             await stop.wait()
@@ -138,11 +142,11 @@ async def serve(installation: Installation, connection: Connection, stop: asynci
                 task.cancel()
 
 
-async def _drain(plane: Plane, runners: web.TCPSite) -> None:
+async def _drain(plane: Plane, runners: asyncio.Server) -> None:
     log.info("draining: %d calls are under way", len(plane.calls))
     plane.draining = True
     await asyncio.sleep(LEAVE_SECONDS)
-    await runners.stop()
+    runners.close()
     await _until(lambda: not plane.calls, DRAIN_SECONDS)
     await _until(lambda: plane.ledger.reported == plane.ledger.sequence, LAST_PULL_SECONDS)
     log.info("drained: %d calls are cut off", len(plane.calls))
@@ -156,19 +160,6 @@ async def _until(done: Callable[[], bool], seconds: float) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-@asynccontextmanager
-async def _listening(app: web.Application, port: int) -> AsyncIterator[web.TCPSite]:
-    # What says that it is encoded is refused, and costs nothing until then.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1, auto_decompress=False)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, port=port)
-        await site.start()
-        yield site
-    finally:
-        await runner.cleanup()
-
-
 async def _until_signal(installation: Installation) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -179,6 +170,9 @@ async def _until_signal(installation: Installation) -> None:
 def main(config_path: Path) -> None:
     """Serve the egress plane until SIGTERM or SIGINT. Raises pydantic.ValidationError for a wrong configuration."""
     logs.configure()
+    # Each stream has two connections; the soft limit is often 1024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     installation = Installation.load(config_path)
     cost("", Tokens())  # loads the price table, which would otherwise delay the first answer
     asyncio.run(_until_signal(installation))

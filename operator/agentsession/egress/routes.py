@@ -3,22 +3,28 @@
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
-from . import metrics
 from .directory import Directory
+from .gate import peer_of
 from .identity import ROUTE as IDENTITY
 from .identity import IdentityRoute
 from .model import ModelRoute
 from .refusal import Refusal, unavailable
+from .refusals import Refusals
 from .screen import COUNT_TOKENS, MAX_BODY_BYTES, MESSAGES, Route
 
 
 def runner_app(
-    model: ModelRoute, identity: IdentityRoute, directory: Directory, *, draining: Callable[[], bool]
+    model: ModelRoute,
+    identity: IdentityRoute,
+    directory: Directory,
+    refusals: Refusals,
+    *,
+    draining: Callable[[], bool],
 ) -> web.Application:
     """The runner-facing port. While `draining`, each connection ends with its answer, so that clients go elsewhere."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_refuse_in_words])
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_in_words(refusals)])
 
     async def close_when_draining(_: web.Request, response: web.StreamResponse) -> None:
         if draining():
@@ -49,11 +55,16 @@ def _at(model: ModelRoute, route: Route) -> Callable[[web.Request], Awaitable[we
     return handle
 
 
-@web.middleware
-async def _refuse_in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
-        metrics.count_request("other", error.status)
-        kind = f"{request.method} {request.path[:100]}"
-        return Refusal(error.status, "not_found_error", f"{kind} is nothing that a runner may ask for").response()
+def _in_words(refusals: Refusals) -> Middleware:
+    """Refuse what no route is for as everything else is refused."""
+
+    @web.middleware
+    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            message = f"{request.method} {request.path[:100]} is nothing that a runner may ask for"
+            refusal = Refusal(error.status, "not_found_error", message)
+            return await refusals.answer(refusal, "other", peer_of(request))
+
+    return refuse
