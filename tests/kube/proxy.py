@@ -82,6 +82,8 @@ class Proxy:
         self.random = random.Random(seed)  # noqa: S311
         self.seen: list[str] = []
         self.writes = 0
+        self.pending = 0
+        """Requests that the API server has and has not answered, watches not counted."""
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.watching = asyncio.Event()
@@ -133,11 +135,17 @@ class Proxy:
         return next((rule.fault for rule in meant if self.random.random() < rule.probability), None)
 
     async def _forward(self, request: web.Request, *, break_watch: bool = False) -> web.StreamResponse:
-        headers = {name: value for name, value in request.headers.items() if name == "Content-Type"}
-        url = self._server + request.raw_path
-        async with self._session.request(request.method, url, data=await request.read(), headers=headers) as answer:
-            if "watch" not in request.query:
+        if "watch" in request.query:
+            return await self._stream(request, break_watch=break_watch)
+        self.pending += 1
+        try:
+            async with self._ask(request) as answer:
                 return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+        finally:
+            self.pending -= 1
+
+    async def _stream(self, request: web.Request, *, break_watch: bool) -> web.StreamResponse:
+        async with self._ask(request) as answer:
             response = web.StreamResponse(status=answer.status)
             await response.prepare(request)
             assert request.transport is not None
@@ -153,6 +161,13 @@ class Proxy:
                 self._watches.discard(request.transport)
             return response
 
+    @asynccontextmanager
+    async def _ask(self, request: web.Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {name: value for name, value in request.headers.items() if name == "Content-Type"}
+        url = self._server + request.raw_path
+        async with self._session.request(request.method, url, data=await request.read(), headers=headers) as answer:
+            yield answer
+
 
 def _broken(request: web.Request) -> web.Response:
     if request.transport is not None:
@@ -167,7 +182,7 @@ async def running(connection: Connection, *, seed: int = 0) -> AsyncIterator[tup
         proxy = Proxy(connection.server, session, seed)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.001)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()

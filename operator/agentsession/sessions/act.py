@@ -1,7 +1,7 @@
 """Carries out what was decided. Each action can be repeated: the next decision sees what came of it."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
@@ -10,7 +10,7 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.errors import AlreadyExistsError, ConflictError, NotFoundError
+from agentsession.kube.errors import AlreadyExistsError, ConflictError, NotFoundError, UnknownOutcomeError
 from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
@@ -50,6 +50,19 @@ class Actor:
         self._epoch = epoch
         self._starting = starting
 
+    @contextmanager
+    def reserving(self, session: AgentSession, actions: Iterable[Action]) -> Iterator[None]:
+        """Hold the slot of a runner that is to be created, from the decision on: enter it before anything is awaited,
+        or the next session is given the same slot while the status is being written."""
+        namespace, name = session.key
+        slot = Slot(namespace, session.spec.tenant_ref.name, runner_pod_name(name, session.metadata.uid))
+        if any(isinstance(action, CreateRunner) for action in actions):
+            self._starting.add(slot)
+        try:
+            yield
+        finally:
+            self._starting.discard(slot)
+
     async def act(self, session: AgentSession, seen: Observed, action: Action) -> None:
         """Raises kube.errors.ApiError or runners.client.RunnerError; then nothing after it is done either."""
         match action:
@@ -85,23 +98,21 @@ class Actor:
             return
         user = runner_uid(known["metadata"]["uid"])
         body = runner_pod(session, seen.tenant, self._install, self._surroundings, user)
-        slot = Slot(namespace, seen.tenant.metadata.name, runner_pod_name(session.metadata.name, uid))
-        self._starting.add(slot)
-        try:
-            pod = await self._created(body, (namespace, slot.pod_name))
-            annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"])}
-            patch = {"metadata": {"uid": pod["metadata"]["uid"], "annotations": annotations}}
-            granted = await self._api.merge_patch(PODS, (namespace, slot.pod_name), patch)
-            self._caches.pods.observe("ADDED", granted)
-        finally:
-            self._starting.discard(slot)
+        key = (namespace, runner_pod_name(session.metadata.name, uid))
+        pod = await self._created(body, key)
+        annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"])}
+        patch = {"metadata": {"uid": pod["metadata"]["uid"], "annotations": annotations}}
+        self._caches.pods.observe("ADDED", await self._api.merge_patch(PODS, key, patch))
 
     async def _created(self, body: KubeObject, key: Key) -> KubeObject:
+        """Create the pod. Whatever comes of it, the cache then has it if it is there: it holds a slot."""
         try:
-            return await self._api.create(PODS, body)
-        except AlreadyExistsError:
+            pod = await self._api.create(PODS, body)
+        except (AlreadyExistsError, UnknownOutcomeError):
             self._caches.pods.observe("ADDED", await self._api.get(PODS, key))  # decided anew with what is there
             raise
+        self._caches.pods.observe("ADDED", pod)
+        return pod
 
     def _grant(self, session: AgentSession, tenant: AgentTenant, pod_uid: str) -> str:
         grant = Grant(

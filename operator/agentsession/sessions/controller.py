@@ -86,8 +86,12 @@ class SessionController:
         if plan.settle_usage:
             await self._meters.settle()
             plan, seen = await self._decide(raw, session)
+        with self._actor.reserving(session, plan.actions):
+            return await self._carry_out(raw, session, seen, plan)
+
+    async def _carry_out(self, raw: KubeObject, session: AgentSession, seen: Observed, plan: Plan) -> timedelta | None:
         if seen.pod is None or is_true(plan.status.conditions, FINISHED):
-            self._listeners.forget(key)
+            self._listeners.forget(session.key)
         for action in plan.actions:
             if not isinstance(action, Once):
                 await self._actor.act(session, seen, action)
