@@ -30,22 +30,22 @@ class Asker:
     http: aiohttp.ClientSession
     namespace: str
 
-    async def create(self, resource: Resource, text: str, *, keep: bool = False) -> Answer:
-        """Create what `text` says; it is YAML, read by the server. Only tried, unless it is to be kept."""
-        return await self._send("POST", resource.collection(self.namespace), text, "application/yaml", keep=keep)
+    async def create(self, resource: Resource, text: str) -> Answer:
+        """Try to create what `text` says; it is YAML, read by the server."""
+        return await self._send("POST", resource.collection(self.namespace), text, "application/yaml")
 
-    async def change(self, resource: Resource, name: str, text: str) -> Answer:
-        """Server-side apply of `text`, with force, only tried."""
+    async def apply(self, resource: Resource, name: str, text: str, *, keep: bool = False) -> Answer:
+        """Server-side apply of what `text` says. Only tried, unless it is to be kept."""
         path = resource.path((self.namespace, name))
-        return await self._send("PATCH", path, text, "application/apply-patch+yaml", force="true")
+        return await self._send("PATCH", path, text, "application/apply-patch+yaml", keep=keep)
 
     async def spec(self, kind: str, spec: object) -> Answer:
         """What would become of an object with that spec."""
         body = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": "x"}, "spec": spec}
         return await self._send("POST", KINDS[kind].collection(self.namespace), json.dumps(body), "application/json")
 
-    async def _send(self, method: str, path: str, text: str, content: str, *, keep: bool = False, **more: str) -> Answer:
-        params = {"fieldValidation": "Strict", "fieldManager": "tests", **more, **({} if keep else {"dryRun": "All"})}
+    async def _send(self, method: str, path: str, text: str, content: str, *, keep: bool = False) -> Answer:
+        params = {"fieldValidation": "Strict", "fieldManager": "tests", **({} if keep else {"dryRun": "All"})}
         headers = {"Content-Type": content, "Accept": "application/json"}
         url = self.server + path
         async with self.http.request(method, url, params=params, headers=headers, data=text.encode()) as response:

@@ -1,0 +1,58 @@
+"""The corpus: wrong manifests as people write them, one mistake in each file.
+
+A file begins with a comment: the mistake in a sentence, then `# at:`, the field that the answer must name, and
+`# says:`, words of it that tell what would be right. `# reason:` is that of the condition, where one answers.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, Resource
+
+FOLDER = Path(__file__).with_name("corpus")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file. `documents` are its YAML documents as written."""
+
+    name: str
+    at: str
+    says: str
+    reason: str
+    documents: list[str]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def expects(self, message: str) -> bool:
+        """Whether a message names the field and the remedy."""
+        return self.at in message and self.says in message
+
+
+def cases(group: str) -> list[Case]:
+    """The files of one group, by name."""
+    return [_read(path) for path in sorted((FOLDER / group).glob("*.yaml"))]
+
+
+def resource_of(text: str) -> Resource:
+    """Of which of our kinds a document is; it need not be YAML."""
+    return AGENTTENANTS if re.search("^kind: AgentTenant$", text, re.MULTILINE) else AGENTSESSIONS
+
+
+def _read(path: Path) -> Case:
+    text = path.read_text()
+    known = dict(_header(text))
+    documents = re.split(r"^---$", text, flags=re.MULTILINE)
+    return Case(path.stem, known.get("at", ""), known["says"], known.get("reason", ""), documents)
+
+
+def _header(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            return
+        name, colon, value = line.removeprefix("# ").partition(": ")
+        if colon and name in ("at", "says", "reason"):
+            yield name, value
