@@ -2,12 +2,12 @@
 
 from pydantic import ValidationError
 
-from agentsession.api.conditions import FINISHED
+from agentsession.api.conditions import FINISHED, READY
 from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import InvalidTokenError
 from agentsession.kube.cache import Changed
 from agentsession.kube.caches import Caches
-from agentsession.kube.objects import Key, KubeObject, annotations_of, controller_of, key_of, labels_of
+from agentsession.kube.objects import Key, KubeObject, annotations_of, condition_of, controller_of, key_of, labels_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
 from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL
@@ -41,7 +41,7 @@ class Queues:
                 self.sessions.add(key_of(session))
 
     def _session_changed(self, key: Key, session: KubeObject | None) -> None:
-        new = session is not None and not _conditions(session)
+        new = session is not None and condition_of(session, READY) == ("", "")
         self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
@@ -95,9 +95,4 @@ def _unverified(_: str) -> Grant:
 
 
 def _finished(session: KubeObject) -> bool:
-    return any(item["type"] == FINISHED and item["status"] == "True" for item in _conditions(session))
-
-
-def _conditions(session: KubeObject) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = session.get("status", {}).get("conditions", [])
-    return found
+    return condition_of(session, FINISHED)[0] == "True"

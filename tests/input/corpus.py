@@ -1,7 +1,8 @@
 """The corpus: wrong manifests as people write them, one mistake in each file.
 
 A file begins with a comment: the mistake in a sentence, then `# at:`, the field that the answer must name, and
-`# says:`, words of it that tell what would be right. `# reason:` is that of the condition, where one answers.
+`# says:`, words of it that tell what would be right. `# reason:` is that of the condition, where one answers. What follows
+`# put right` heals it.
 """
 
 import re
@@ -16,13 +17,14 @@ FOLDER = Path(__file__).with_name("corpus")
 
 @dataclass(frozen=True)
 class Case:
-    """One file. `documents` are its YAML documents as written."""
+    """One file. `documents` are its YAML documents as written; `remedy` those that put it right."""
 
     name: str
     at: str
     says: str
     reason: str
     documents: list[str]
+    remedy: list[str]
 
     def __str__(self) -> str:
         return self.name
@@ -45,8 +47,14 @@ def resource_of(text: str) -> Resource:
 def _read(path: Path) -> Case:
     text = path.read_text()
     known = dict(_header(text))
-    documents = re.split(r"^---$", text, flags=re.MULTILINE)
-    return Case(path.stem, known.get("at", ""), known["says"], known.get("reason", ""), documents)
+    wrong, *right = re.split(r"^---\n# put right$", text, flags=re.MULTILINE)
+    return Case(
+        path.stem, known.get("at", ""), known["says"], known.get("reason", ""), _split(wrong), _split("".join(right))
+    )
+
+
+def _split(text: str) -> list[str]:
+    return [document for document in re.split(r"^---$", text, flags=re.MULTILINE) if document]
 
 
 def _header(text: str) -> Iterator[tuple[str, str]]:

@@ -82,6 +82,10 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
+_UNTYPED = "failed to create typed live object"
+"""Server-side apply to an object whose stored state does not fit its schema. It comes as a 500, and nothing was done."""
+
+
 class _Cause(pydantic.BaseModel):
     field: str = ""
 
@@ -123,6 +127,8 @@ def from_status(obj: KubeObject) -> ApiError:
 def _error(status: int, answer: _Status, retry_after: float | None, *, is_write: bool) -> ApiError:
     default = ApiError if status < 500 else UnknownOutcomeError if is_write else ServerError
     kind = _BY_REASON.get(answer.reason) or _BY_STATUS.get(status, default)
+    if answer.message.startswith(_UNTYPED):
+        kind = InvalidError
     if any(cause.field == "metadata.uid" for cause in answer.details.causes):
         kind = (
             ConflictError  # built-in kinds call it an invalid change of the uid; it is the successor of what was meant

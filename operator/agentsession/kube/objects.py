@@ -85,3 +85,14 @@ def resource_version_of(obj: KubeObject) -> int | None:
     """
     version = metadata_of(obj).get("resourceVersion", "")
     return int(version) if version.isdecimal() else None
+
+
+def condition_of(obj: KubeObject, type_: str) -> tuple[str, str]:
+    """Status and reason of a condition; empty if it is not there, or the status is none that can be read."""
+    try:
+        for item in obj["status"]["conditions"]:
+            if item["type"] == type_:
+                return item["status"], item["reason"]
+    except (KeyError, TypeError):
+        pass
+    return "", ""

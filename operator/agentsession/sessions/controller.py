@@ -16,7 +16,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError
 from agentsession.kube.events import EventRecorder
-from agentsession.kube.objects import Key, KubeObject, uid_of
+from agentsession.kube.objects import Key, KubeObject, key_of, uid_of
 from agentsession.kube.resource import AGENTSESSIONS
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
@@ -134,11 +134,25 @@ class SessionController:
 
     async def _refuse(self, raw: KubeObject, error: ValidationError) -> None:
         """A spec that this operator's models do not know, as after a change of versions."""
-        known = _Known.model_validate(raw)
+        try:
+            known = _Known.model_validate(raw)
+        except ValidationError as unreadable:  # what it has done cannot be known, so nothing may be done again
+            self._leave_alone(raw, "InvalidStatus", spec_errors(unreadable))
+            return
         why = Trouble("InvalidSpec", spec_errors(error))
         after = report.refused(known, why, self._now())
-        if after != known.status:
+        if after == known.status:
+            return
+        try:
             await self._write(raw, known.status, after)
+        except InvalidError:  # the API server cannot read it either
+            self._leave_alone(raw, why.reason, why.message)
+
+    def _leave_alone(self, raw: KubeObject, reason: str, message: str) -> None:
+        """Say that nothing happens, where status cannot say it."""
+        message = f"{message}: stored by another version, and left alone by this one; to be rid of it, delete it"
+        logger.warning("session %s/%s: %s", *key_of(raw), message, extra={"session": raw["metadata"]["uid"]})
+        self._recorder.record(raw, "Warning", reason, message)
 
     async def _write(self, raw: KubeObject, before: AgentSessionStatus, after: AgentSessionStatus) -> None:
         """Raises ConflictError if the object is not as `raw` says any more, NotFoundError if it is gone."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from agentsession.api.conditions import ACCEPTED, FINISHED, READY, RESOLVED_REFS
 from agentsession.api.tenant import TenantSessions
-from agentsession.kube.objects import KubeObject, labels_of
+from agentsession.kube.objects import KubeObject, condition_of, labels_of
 from agentsession.resources.names import TENANT_LABEL, runner_pod_name
 
 AT_CAPACITY = "TenantAtCapacity"
@@ -56,40 +56,36 @@ def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], ten
     name = tenant["metadata"]["name"]
     most = _most(tenant)
     free = most - sum(labels_of(pod).get(TENANT_LABEL) == name for pod in pods)
-    waiting = (item for item in sessions if tenant_of(item) == name and _said(item, READY)[1] == AT_CAPACITY)
+    waiting = (item for item in sessions if tenant_of(item) == name and condition_of(item, READY)[1] == AT_CAPACITY)
     return heapq.nsmallest(free, waiting, key=_age)
 
 
 def tenant_of(session: KubeObject) -> str:
     """The name of its AgentTenant; the default one also for a spec that cannot be read."""
-    match session["spec"]:
-        case {"tenantRef": {"name": str(name)}}:
-            return name
-    return "default"
+    try:
+        name = session["spec"]["tenantRef"]["name"]
+    except (KeyError, TypeError):
+        return "default"
+    return name if isinstance(name, str) else "default"
 
 
 def _most(tenant: KubeObject) -> int:
-    match tenant["spec"]:
-        case {"sessions": {"maxConcurrent": int(most)}}:
-            return most
-    return TenantSessions().max_concurrent
+    try:
+        most = tenant["spec"]["sessions"]["maxConcurrent"]
+    except (KeyError, TypeError):
+        return TenantSessions().max_concurrent
+    return most if isinstance(most, int) else 0
 
 
 def _may_start(session: KubeObject) -> bool:
     """Not so one that the API server refuses a pod: it would hold up all that are younger."""
     return (
-        _said(session, FINISHED)[0] != "True"
-        and _said(session, ACCEPTED)[0] != "False"
-        and _said(session, RESOLVED_REFS)[1] not in OWN_FAULTS
-        and _said(session, READY)[1] != REFUSED
+        condition_of(session, FINISHED)[0] != "True"
+        and condition_of(session, ACCEPTED)[0] != "False"
+        and condition_of(session, RESOLVED_REFS)[1] not in OWN_FAULTS
+        and condition_of(session, READY)[1] != REFUSED
         and "deletionTimestamp" not in session["metadata"]
     )
-
-
-def _said(session: KubeObject, type_: str) -> tuple[str, str]:
-    """Status and reason of a condition."""
-    conditions: list[dict[str, str]] = session.get("status", {}).get("conditions", [])
-    return next(((item["status"], item["reason"]) for item in conditions if item["type"] == type_), ("", ""))
 
 
 def _pod(session: KubeObject) -> str:

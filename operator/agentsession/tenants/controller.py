@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from agentsession import logs
-from agentsession.api.base import KubeModel, condition, to_json
+from agentsession.api.base import KubeModel, condition, spec_errors, to_json
 from agentsession.api.conditions import READY
 from agentsession.api.installation import Installation
 from agentsession.api.tenant import AgentTenant, AgentTenantStatus
@@ -70,6 +70,7 @@ class TenantController:
             self._applied.pop(key, None)
             self._changed(key)
             return None
+        raw = _with_readable_status(raw)
         try:
             tenant = AgentTenant.model_validate(raw)
         except ValidationError as error:
@@ -113,8 +114,12 @@ class TenantController:
         """A spec that this operator's models do not know, as after a change of versions."""
         known = _Known.model_validate(raw)
         status = invalid(known.metadata, known.status, error, datetime.now(UTC))
-        if status != known.status:
+        if status == known.status:
+            return
+        try:
             await self._write(raw, known.status, status)
+        except InvalidError:  # the API server cannot read it either, so its status cannot say so
+            self._recorder.record(raw, "Warning", "InvalidSpec", spec_errors(error))
 
     async def _write(self, raw: KubeObject, before: AgentTenantStatus, after: AgentTenantStatus) -> None:
         key = (raw["metadata"]["namespace"], raw["metadata"]["name"])
@@ -131,3 +136,12 @@ class TenantController:
         if new is not None and new.reason != "CredentialPending" and (old is None or old.reason != new.reason):
             severity: Severity = "Normal" if new.status == "True" else "Warning"
             self._recorder.record(raw, severity, new.reason, new.message)
+
+
+def _with_readable_status(raw: KubeObject) -> KubeObject:
+    """A status of another version is made anew: all that it says can be found again."""
+    try:
+        _Known.model_validate(raw)
+    except ValidationError:
+        return {**raw, "status": {}}
+    return raw
