@@ -88,6 +88,10 @@ WRONG_SESSIONS = {
         session(lifecycle="LongRunning", followUps=[{"id": "a", "prompt": "b"}, {"id": "a", "prompt": "c"}]),
         "Duplicate value",
     ),
+    "follow-ups that leave no room for status": (
+        session(lifecycle="LongRunning", followUps=[{"id": f"f{i}", "prompt": "x" * 16384} for i in range(9)]),
+        "followUps are too long together: 131072 characters are the most",
+    ),
     "no turns": (session(limits={"turns": 0}), "spec.limits.turns"),
     "too short": (session(limits={"wallClock": "5s"}), "10s is the least"),
     "too long": (session(limits={"wallClock": "721h"}), "720h (30 days) is the most"),

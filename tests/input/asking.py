@@ -1,4 +1,4 @@
-"""Asks a real API server what it would do with an object, as a kubectl that validates strictly would, and keeps nothing."""
+"""Asks a real API server what it would do with an object, with strict validation as kubectl has it."""
 
 import json
 from collections.abc import Mapping

@@ -1,8 +1,8 @@
 """The corpus: wrong manifests as people write them, one mistake in each file.
 
 A file begins with a comment: the mistake in a sentence, then `# at:`, the field that the answer must name, and
-`# says:`, words of it that tell what would be right. `# reason:` is that of the condition, where one answers. What follows
-`# put right` heals it.
+`# says:`, words of it that tell what would be right. `# reason:` is that of the condition, where one answers. What
+follows `# put right` heals it.
 """
 
 import re
@@ -19,12 +19,17 @@ FOLDER = Path(__file__).with_name("corpus")
 class Case:
     """One file. `documents` are its YAML documents as written; `remedy` those that put it right."""
 
-    name: str
+    path: Path
     at: str
     says: str
     reason: str
     documents: list[str]
     remedy: list[str]
+
+    @property
+    def name(self) -> str:
+        """The mistake in a few words."""
+        return self.path.stem
 
     def __str__(self) -> str:
         return self.name
@@ -49,7 +54,7 @@ def _read(path: Path) -> Case:
     known = dict(_header(text))
     wrong, *right = re.split(r"^---\n# put right$", text, flags=re.MULTILINE)
     return Case(
-        path.stem, known.get("at", ""), known["says"], known.get("reason", ""), _split(wrong), _split("".join(right))
+        path, known.get("at", ""), known["says"], known.get("reason", ""), _split(wrong), _split("".join(right))
     )
 
 

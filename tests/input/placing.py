@@ -1,7 +1,7 @@
 """Puts cases of the corpus where an operator finds them, and says what became of them."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 

@@ -11,6 +11,8 @@ from .rules import Unique, holds, immutable, rule
 from .values import DURATION, WRITTEN, Bytes, Cpu, DataKey, Duration, ObjectName, ShortName, parse_duration
 
 Phase = Literal["Pending", "Starting", "Running", "Idle", "Succeeded", "Failed"]
+MOST_ASKED = 131072
+"""Characters of all followUps together: etcd stores 1.5 MiB of an object, and status must fit in beside the spec."""
 LEAST_TIME, MOST_TIME = timedelta(seconds=10), timedelta(hours=720)
 _NO_DURATION = f"!has(self.wallClock) || !{DURATION.cel.replace('self', 'self.wallClock')}"
 FIRST_TURN = "prompt"
@@ -194,6 +196,14 @@ class AgentSessionSpec(SpecModel):
     )
     def _can_follow_up(self) -> bool:
         return self.lifecycle == "LongRunning" or not self.follow_ups
+
+    @holds(
+        f"!has(self.followUps) || self.followUps.map(f, size(f.prompt)).sum() <= {MOST_ASKED}",
+        f"followUps are too long together: {MOST_ASKED} characters are the most; go on in a new AgentSession",
+        field="followUps",
+    )
+    def _leaves_room_for_status(self) -> bool:
+        return sum(len(item.prompt) for item in self.follow_ups) <= MOST_ASKED
 
 
 class Turn(StatusModel):

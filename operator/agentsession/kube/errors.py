@@ -83,7 +83,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 _UNTYPED = "failed to create typed live object"
-"""Server-side apply to an object whose stored state does not fit its schema. It comes as a 500, and nothing was done."""
+"""Of a server-side apply to an object whose stored state does not fit its schema: a 500, and nothing was done."""
 
 
 class _Cause(pydantic.BaseModel):
