@@ -23,8 +23,8 @@ pytestmark = pytest.mark.apiserver
 MODELS: dict[str, type[BaseModel]] = {"AgentSession": AgentSessionSpec, "AgentTenant": AgentTenantSpec}
 SLIPS = [
     "", " ", "\n", "a\n", "\ta", "Team-A", "a_b", "-a", "a-", "a.b", "a..b", ".",
-    "ä", "\u0430", "a\u202eb", "a\u0000b",
-    "\u0007", "a\u00a0b", "🙂", "x" * 64, "x" * 254, "$(whoami)", "a; rm -rf /", "../../etc/passwd", "{{ .Values.name }}",
+    "ä", "\u0430", "a\u202eb", "a\u0000b", "\u0007", "a\u00a0b", "🙂", "x" * 64, "x" * 254, "$(whoami)",
+    "a; rm -rf /", "../../etc/passwd", "{{ .Values.name }}",
     "~", "null", "yes", "1.5h", "-1s", "0s", "5", "1h 30m", "30m1h", "1H", "1d", "9999999999h", "00010s", "999999h",
     "1e9", "-1Gi", "+1", "1.", ".5", "0", "0.0", "0Gi", "00", "512m", "1gb", "1Gi ", "1,5", "0x10", "1Ei", "1.5Gi",
     "9" * 40, "https://api.anthropic.com/", "https://a:99999", "https://a:999999", "http://user@host", "ftp://a",

@@ -151,7 +151,7 @@ class SessionController:
     def _leave_alone(self, raw: KubeObject, reason: str, message: str) -> None:
         """Say that nothing happens, where status cannot say it."""
         message = f"{message}: stored by another version, and left alone by this one; to be rid of it, delete it"
-        logger.warning("session %s/%s: %s", *key_of(raw), message, extra={"session": raw["metadata"]["uid"]})
+        logger.warning("session %s/%s: %s", *key_of(raw), message)
         self._recorder.record(raw, "Warning", reason, message)
 
     async def _write(self, raw: KubeObject, before: AgentSessionStatus, after: AgentSessionStatus) -> None:
