@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from agentsession.api.schema import crds
+from pydantic import BaseModel, ValidationError
 
+from agentsession.api.schema import crds
+from agentsession.api.session import AgentSessionSpec
+from agentsession.api.tenant import AgentTenantSpec
+
+MODELS: dict[str, type[BaseModel]] = {"AgentSession": AgentSessionSpec, "AgentTenant": AgentTenantSpec}
 Step = str | int
 Where = tuple[Step, ...]
 Schema = dict[str, Any]
@@ -105,6 +110,15 @@ def full(kind: str) -> Schema:
         if name not in spec and name not in excluded:
             spec[name] = _some(schema)
     return spec
+
+
+def admitted(kind: str, spec: object) -> bool:
+    """Whether the model takes a spec."""
+    try:
+        MODELS[kind].model_validate(spec)
+    except ValidationError:
+        return False
+    return True
 
 
 def fields(kind: str) -> list[Field]:
