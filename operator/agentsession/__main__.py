@@ -14,11 +14,17 @@ def main() -> None:
         default=Path("/etc/agentsession/installation.yaml"),
         help="what the installer decided, as the chart renders it (default: %(default)s)",
     )
+    parser.add_argument(
+        "--http-port",
+        type=int,
+        default=8081,
+        help="of the operator's health, readiness and metrics; the egress plane's ports are in its file (default: 8081)",
+    )
     arguments = parser.parse_args()
     if arguments.process == "operator":
         from agentsession import main as operator  # noqa: PLC0415  each process imports only what it needs
 
-        operator.main(arguments.config)
+        operator.main(arguments.config, arguments.http_port)
     else:
         from agentsession.egress import process  # noqa: PLC0415
 

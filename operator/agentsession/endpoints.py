@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import generate_latest
 
-HTTP_PORT = 8081
-
 logger = logging.getLogger(__name__)
 
 

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, Gauge
 
 from agentsession import logs, surroundings, watches
 from agentsession.api.installation import Installation
-from agentsession.endpoints import HTTP_PORT, application, canary, serve
+from agentsession.endpoints import application, canary, serve
 from agentsession.keyrings import ensure_keyrings
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
@@ -36,7 +36,7 @@ _LEADING = Gauge("agentsession_leading", "1 in the replica that leads.")
 logger = logging.getLogger(__name__)
 
 
-async def run(install: Installation) -> None:
+async def run(install: Installation, http_port: int) -> None:
     """Run until SIGTERM or SIGINT; a process that loses the Lease ends at once instead."""
     stop = asyncio.Event()
     leading = asyncio.Event()
@@ -54,7 +54,7 @@ async def run(install: Installation) -> None:
         http = await stack.enter_async_context(connection.open())
         api = ApiClient(connection.server, http)
         reflectors = watches.reflectors(api, caches, queues.changed())
-        await stack.enter_async_context(serve(application(lambda: _not_ready(caches, reflectors)), HTTP_PORT))
+        await stack.enter_async_context(serve(application(lambda: _not_ready(caches, reflectors)), http_port))
         await stack.enter_async_context(canary(install.canary.port))
         REGISTRY.register(Phases(caches.sessions, leading.is_set))
         elector.start()
@@ -135,7 +135,7 @@ def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message:
     loop.call_soon_threadsafe(call)
 
 
-def main(config: Path) -> None:
+def main(config: Path, http_port: int) -> None:
     """Run the operator with the installation file at `config`."""
     logs.configure()
-    asyncio.run(run(Installation.load(config)))
+    asyncio.run(run(Installation.load(config), http_port))

@@ -52,44 +52,45 @@ class Egress:
     def __init__(self, keyring: Keyring) -> None:
         self.url = ""
         self._keyring = keyring
-        self._sequence = 1
-        self._sessions: dict[str, SessionUsage] = {}
-        self._tenants: dict[Key, TenantCredential] = {}
+        self._sequence = 0
+        self._sessions: dict[str, tuple[int, SessionUsage]] = {}
+        self._tenants: dict[Key, tuple[int, TenantCredential]] = {}
 
     def bills(self, session: AgentSession, requests: int, output: int) -> None:
         """Report that it has served so much."""
         uid, (namespace, name) = session.metadata.uid, session.key
         meter = Meter(incarnation="e-1", requests=requests, output_tokens=output)
-        self._sessions[uid] = SessionUsage(session_uid=uid, namespace=namespace, session_name=name, meter=meter)
+        usage = SessionUsage(session_uid=uid, namespace=namespace, session_name=name, meter=meter)
         self._sequence += 1
+        self._sessions[uid] = self._sequence, usage
 
     def finds(self, tenant: KubeObject, state: CredentialState = "Ready", message: str = "") -> None:
         """Report what it found of a tenant's credential."""
         namespace, name = tenant["metadata"]["namespace"], tenant["metadata"]["name"]
         generation = tenant["metadata"]["generation"]
-        self._tenants[namespace, name] = TenantCredential(
-            namespace=namespace, name=name, generation=generation, state=state, message=message
-        )
+        found = TenantCredential(namespace=namespace, name=name, generation=generation, state=state, message=message)
         self._sequence += 1
+        self._tenants[namespace, name] = self._sequence, found
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Egress"]:
         app = web.Application()
         app.router.add_get("/v1/keys", self._keys)
         app.router.add_get("/v1/report", self._report)
-        async with _serving(app, "127.0.0.1", 0) as runner:
+        async with serving(app, "127.0.0.1", 0) as runner:
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             yield self
 
     async def _keys(self, _: web.Request) -> web.Response:
         return web.json_response(self._keyring.jwks())
 
-    async def _report(self, _: web.Request) -> web.Response:
+    async def _report(self, request: web.Request) -> web.Response:
+        after = int(request.query["after"])
         found = Report(
             incarnation="e-1",
             sequence=self._sequence,
-            sessions=list(self._sessions.values()),
-            tenants=list(self._tenants.values()),
+            sessions=[usage for sequence, usage in self._sessions.values() if sequence > after],
+            tenants=[credential for sequence, credential in self._tenants.values() if sequence > after],
         )
         return web.json_response(to_json(found))
 
@@ -195,7 +196,7 @@ class World:
 
         talk = asyncio.create_task(conversation.run("c-1", connect))
         self.stack.callback(talk.cancel)
-        await self.stack.enter_async_context(_serving(Server(conversation, verifier).app(), address, PORT))
+        await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
         await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
         return agent
 
@@ -217,7 +218,8 @@ def _running(address: str) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def _serving(app: web.Application, host: str, port: int) -> AsyncIterator[web.AppRunner]:
+async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[web.AppRunner]:
+    """Serve while the block runs; leaving breaks off what is under way."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.001, handler_cancellation=True)
     await runner.setup()
     try:

@@ -19,8 +19,9 @@ from agentsession.kube.resource import LEASES, Resource
 DURATION = 4
 DEADLINE = 3.0
 RENEW = 0.5
-REQUEST_TIMEOUT = 1.0
-"""All in seconds."""
+REQUEST_TIMEOUT = 1.5
+"""All in seconds. An overloaded server that answers within the last of them does not end a term: the next renewal is
+due RENEW after the last one began, and what is left of DEADLINE is enough for it."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +63,14 @@ class Election:
         on_gained is called once, with the epoch. Returns False if leadership was lost.
         """
         while not stop.is_set():
+            due = self._clock() + RENEW
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience(REQUEST_TIMEOUT)):
                     await self._step(client, on_gained)
             if self.epoch and not self.is_leader:
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._patience(RENEW))
+                await asyncio.wait_for(stop.wait(), self._patience(max(0.0, due - self._clock())))
         await self._release(client)
         return True
 
