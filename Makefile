@@ -33,7 +33,7 @@ demo-down: venv ## Stop the demonstration's cluster and remove what it left on t
 	@$(BIN)/python -m devcluster.demo down
 
 test: venv ## Run the static checks and every tier of tests.
-	@$(BIN)/python -m tests.tiers unit apiserver node
+	@$(BIN)/python -m tests.tiers unit apiserver kwok node
 
 test-fast: venv ## Run the static checks and the tests that need no cluster.
 	@$(BIN)/python -m tests.tiers unit

@@ -18,6 +18,7 @@ STATIC = (
 PROGRAMS = {
     "unit": ["helm", "kubeconform"],
     "apiserver": ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
+    "kwok": [*binaries.CONTROL_PLANE, "helm", "kwok"],
     "node": [],
 }
 """What a tier's tests start, built beforehand so that no test waits for a build. devcluster sees to the node's own."""

@@ -198,6 +198,18 @@ async def test_one_bad_request_does_not_end_a_term(fault: float | str) -> None:
     one.task.cancel()
 
 
+@in_fake_time
+async def test_a_server_that_takes_more_than_a_second_for_each_answer_does_not_end_a_term() -> None:
+    server = LeaseHolder()
+    one = Candidate("one", server)
+    await one.leads.wait()
+    one.network.faults += [1.4] * 50
+    while one.network.faults:
+        await asyncio.sleep(0.1)
+        assert one.election.is_leader
+    one.task.cancel()
+
+
 @pytest.mark.parametrize(("how", "within"), [("taken", 3 * RENEW), ("deleted", DEADLINE + 0.1)])
 @in_fake_time
 async def test_a_lease_that_somebody_takes_away_is_lost(how: str, within: float) -> None:

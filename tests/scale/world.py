@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import aiohttp
@@ -31,7 +30,7 @@ from .runners import Runners
 NAMESPACES = tuple(f"scale-{number}" for number in range(1, 5))
 NODES = 4
 MODEL = "m"
-CREATES_AT_ONCE = 20
+CREATES_AT_ONCE = 8
 WATCH_SECONDS = 3600
 OURS = f"{RUNNER_LABEL}=true"
 
@@ -84,7 +83,7 @@ class World:
         """How many of these sessions have not been seen so."""
         return sum(moment not in self.moments[key] for key in keys)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 300.0) -> None:
         """Wait for what the watches tell."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -154,7 +153,7 @@ async def world(folder: Path, sessions: int) -> AsyncIterator[World]:
     """Everything but operators. sessions: how many may run at once."""
     with ControlPlane(folder / "cluster") as plane:
         made = plane.start()
-        kwok.add_nodes(made, networks(sessions))
+        kwok.add_nodes(made, NODES, network=1 + secrets.randbelow(254))
         install.install(made.kubeconfig, _values(sessions))
         connection = Connection.from_kubeconfig(str(made.kubeconfig))
         async with connection.open() as to_server, runner_http() as http, aiohttp.ClientSession() as scrapes:
@@ -194,10 +193,3 @@ def _values(sessions: int) -> dict[str, object]:
     images = install.image_values("images.invalid/operator:1", "images.invalid/runner:1")
     one: dict[str, object] = {"operator": {"replicas": 1}, "egress": {"replicas": 1}, "tenants": tenants}
     return install.merge(images, one)
-
-
-def networks(pods: int) -> list[IPv4Network]:
-    """A range of loopback addresses for each node, unlike those of another run, for twice as many pods in all."""
-    bits = max(8, (2 * pods // NODES).bit_length())
-    first = (127 << 24) + (1 + secrets.randbelow(254) << 16)
-    return [IPv4Network((first + (number << bits), 32 - bits)) for number in range(NODES)]
