@@ -18,7 +18,7 @@ def main() -> None:
         "--http-port",
         type=int,
         default=8081,
-        help="of the operator's health, readiness and metrics; the egress plane's ports are in its file (default: 8081)",
+        help="of the operator's health, readiness and metrics (default: 8081); the egress plane's are in its file",
     )
     arguments = parser.parse_args()
     if arguments.process == "operator":

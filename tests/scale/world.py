@@ -11,12 +11,12 @@ from pathlib import Path
 
 import aiohttp
 
+from agentsession.keyrings import ensure_keyrings
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.errors import TooManyRequestsError, from_status
 from agentsession.kube.objects import Key, KubeObject, key_of, owner_uid, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
-from agentsession.keyrings import ensure_keyrings
 from agentsession.resources.names import GRANT_ANNOTATION, RUNNER_LABEL
 from agentsession.runners.client import runner_http
 from devcluster import install, kwok
@@ -37,7 +37,7 @@ OURS = f"{RUNNER_LABEL}=true"
 
 @dataclass
 class World:
-    """What happens in the cluster, seen by watches that go on where they ended: what they tell is all that there was."""
+    """What happens in the cluster, seen by watches that go on where they ended: they miss nothing."""
 
     api: ApiClient
     egress: Egress
