@@ -4,7 +4,6 @@ The operator's own keyring signs grants and calls. The egress plane's is made he
 to the API server; see docs/decisions.
 """
 
-import asyncio
 import json
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
@@ -19,28 +18,23 @@ from agentsession.resources.names import EGRESS_KEYS, OPERATOR_KEYS
 
 FILE = "keys.json"
 JWKS_FILE = "jwks.json"
-SPREAD_SECONDS = 5.0
-"""The egress plane reads the public keys every 2 s."""
 
 
 async def ensure_keyrings(api: ApiClient, install: Installation) -> Keyring:
     """The operator's keyring, rotated if it is old; also makes or rotates the egress plane's.
 
-    The public keys are published, and after a rotation read by everybody, before the keyring is returned: so nobody
-    signs with a key that is not known.
+    A key is published before the keyring is returned, and signs nothing for a while: so everybody knows it by then.
     """
     await _ensure(api, install, EGRESS_KEYS)
-    keyring, is_rotated = await _ensure(api, install, OPERATOR_KEYS)
+    keyring = await _ensure(api, install, OPERATOR_KEYS)
     name = f"{install.name}-{OPERATOR_KEYS}"
     jwks = json.dumps(keyring.jwks(), sort_keys=True)
     await _apply(api, CONFIGMAPS, install, name, {"data": {JWKS_FILE: jwks}})
-    if is_rotated:
-        await asyncio.sleep(SPREAD_SECONDS)
     return keyring
 
 
-async def _ensure(api: ApiClient, install: Installation, suffix: str) -> tuple[Keyring, bool]:
-    """The keyring of that Secret, and whether it was rotated just now."""
+async def _ensure(api: ApiClient, install: Installation, suffix: str) -> Keyring:
+    """The keyring of that Secret."""
     name = f"{install.name}-{suffix}"
     now = datetime.now(UTC)
     try:
@@ -51,7 +45,7 @@ async def _ensure(api: ApiClient, install: Installation, suffix: str) -> tuple[K
         before, keyring = None, Keyring.generate(now)
     if keyring is not before:
         await _apply(api, SECRETS, install, name, {"data": {FILE: b64encode(keyring.dump().encode()).decode()}})
-    return keyring, before is not None and keyring is not before
+    return keyring
 
 
 async def _apply(api: ApiClient, resource: Resource, install: Installation, name: str, content: KubeObject) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from agentsession.egress.admission import Served, Unseen, admit
-from agentsession.egress.directory import Directory, normal_address
+from agentsession.egress.directory import Directory, RunnerPod, normal_address
 from agentsession.egress.refusal import Refusal
+from agentsession.keys.grant import Grant
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
 
 from . import build
@@ -151,3 +152,21 @@ def test_keys_that_change_are_believed_at_once() -> None:
 )
 def test_an_address_has_one_spelling(spelled: str, normal: str) -> None:
     assert normal_address(spelled) == normal
+
+
+def test_the_pods_of_other_sessions_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision is made for every request and after every change: it must not get slower with each pod."""
+    others = [
+        build.pod(f"p{number}", annotation=build.grant(f"p{number}").sign(build.OPERATOR)) for number in range(50)
+    ]
+    world = build.directory(pods=(build.pod(), *others))
+    looked: list[str] = []
+    grant_of = world.grant
+
+    def counted(pod: RunnerPod) -> Grant | None:
+        looked.append(pod.metadata.name)
+        return grant_of(pod)
+
+    monkeypatch.setattr(world, "grant", counted)
+    assert isinstance(admit(world, build.identity(), build.ADDRESS), Served)
+    assert set(looked) == {"a"}

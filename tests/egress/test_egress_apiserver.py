@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -246,6 +247,35 @@ async def test_an_open_stream_is_not_cut_by_a_restart(cluster: Cluster, model: S
             stop.set()
             rest = await answer.content.read()
         assert b"event: message_stop" in rest
+
+
+async def test_its_last_report_says_that_all_is_counted(
+    cluster: Cluster, model: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LAST_PULL_SECONDS", 10)
+    await put_secret(cluster, hosts=build.ADDRESS, key=build.KEY)
+    await grant_secret(cluster)
+    tenant = await cluster.tenant(model.url)
+    pod, session = await cluster.pod(), await cluster.session()
+    await cluster.claim(pod, session, tenant)
+    async with egress_process(cluster) as stop:
+        await credential_state(cluster, "Ready")
+        _, identity = await exchange(cluster, await cluster.token(RUNNER_SERVICE_ACCOUNT, IDENTITY_AUDIENCE, pod))
+        await eventually(lambda: is_answered(cluster, identity, ACCEPTED))
+        async with aiohttp.ClientSession(cluster.url, headers=HEADERS | {"x-api-key": identity}) as kept:
+            async with kept.post("/v1/messages", json=prompt("hello")) as answer:
+                assert answer.status == 200
+            before = await report(cluster)
+            stop.set()
+            # Whatever asks is taken for the operator, and the process ends once that has the last word.
+            while not (last := await report(cluster)).final:
+                await asyncio.sleep(0.02)
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                async with kept.post("/v1/messages", json=prompt("hello")) as answer:
+                    assert answer.status == 503, "on a connection that it still had"
+    (told,) = last.sessions
+    assert (before.final, told.meter.final) == (False, True)
+    assert told.meter.requests == before.sessions[0].meter.requests
 
 
 async def test_a_look_past_the_watch_finds_what_is_there_and_is_not_repeated(cluster: Cluster, api: ApiClient) -> None:

@@ -1,10 +1,14 @@
-"""What a Secret, or the want of one, means for a tenant, and what is said about it."""
+"""What a Secret, or the want of one, means for a tenant, what is said about it, and when it is read again."""
+
+import asyncio
 
 import pytest
 
-from agentsession.egress.credentials import judge
+from agentsession.api.tenant import AgentTenant
+from agentsession.egress.credentials import READY_SECONDS, UNREADY_SECONDS, Credentials, judge
+from agentsession.egress.ledger import Ledger
 from agentsession.kube.errors import ApiError, ForbiddenError, NotFoundError, ServerError
-from agentsession.kube.objects import KubeObject
+from agentsession.kube.objects import Key, KubeObject
 from agentsession.resources.grants import grant_commands, grant_manifest
 
 from . import build
@@ -60,3 +64,86 @@ def test_the_grant_is_for_one_secret_and_one_account() -> None:
     assert "--resource-name=key" in commands
     assert "--serviceaccount=agentsession-system:agentsession-egress" in commands
     assert len(grant_commands(INSTALL, "n" * 63, "s" * 100)) < 900  # a condition's message has 1024 characters
+
+
+class Secrets:
+    """Secrets that are read as fast as the test wants, and the one process that reads them."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[Key, asyncio.Future[KubeObject]]] = []
+        self.tenants = build.directory().tenants
+        self.ledger = Ledger("one")
+        self.credentials = Credentials(self.read, INSTALL, self.tenants, self.ledger)
+
+    async def read(self, key: Key) -> KubeObject:
+        self.reads.append((key, asyncio.get_running_loop().create_future()))
+        return await self.reads[-1][1]
+
+    def begin(self, tenant: AgentTenant) -> "asyncio.Task[str | None]":
+        """Ask for a tenant's key."""
+
+        async def key() -> str | None:
+            return (await self.credentials.of(tenant)).key
+
+        return asyncio.create_task(key())
+
+
+def generation(number: int, name: str) -> AgentTenant:
+    """The tenant in that generation, with a Secret of that name."""
+    raw = build.tenant(generation=number)
+    raw["spec"]["provider"]["credentialSecretRef"] = {"name": name}
+    return AgentTenant.model_validate(raw)
+
+
+async def test_a_slow_reading_of_an_older_generation_does_not_replace_a_newer_one() -> None:
+    secrets = Secrets()
+    old, new = generation(1, "old"), generation(2, "new")
+    first = secrets.begin(old)
+    await build_up(secrets, 1)
+    second = secrets.begin(new)
+    await build_up(secrets, 2)
+    found = build.secret(hosts="api.anthropic.com", key="new")
+    secrets.reads[1][1].set_result(found)
+    assert await second == "new"
+    secrets.reads[0][1].set_exception(NotFoundError(404, "NotFound", "no"))
+    assert await first is None, "who asked for the older one gets what it is"
+    assert await secrets.begin(new) == "new", "and the newer one is kept"
+    assert len(secrets.reads) == 2
+    (told,) = secrets.ledger.report(0).tenants
+    assert (told.generation, told.state) == (2, "Ready")
+
+
+async def build_up(secrets: Secrets, count: int) -> None:
+    """Wait for that many readings to be under way."""
+    async with asyncio.timeout(5):
+        while len(secrets.reads) < count:
+            await asyncio.sleep(0)
+
+
+async def test_what_nobody_puts_right_is_read_less_and_less_often() -> None:
+    """Twelve readings of a Secret that stays absent; each is due later than the one before, up to a bound."""
+    secrets = Secrets()
+    pauses: list[float] = []
+    clock = asyncio.get_running_loop().time
+    tenant = build.parsed_tenant()
+
+    async def read_again(answer: KubeObject | ApiError) -> float:
+        task = asyncio.create_task(secrets.credentials.read(tenant))
+        await build_up(secrets, len(pauses) + 1)
+        future = secrets.reads[-1][1]
+        if isinstance(answer, ApiError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+        await task
+        pauses.append(secrets.credentials.due(tenant) - clock())
+        return pauses[-1]
+
+    absent = NotFoundError(404, "NotFound", "no")
+    told = [await read_again(absent) for _ in range(8)]
+    assert told == pytest.approx([min(UNREADY_SECONDS * 2**n, READY_SECONDS) for n in range(8)], abs=0.5)
+    assert await read_again(ForbiddenError(403, "Forbidden", "no")) == pytest.approx(UNREADY_SECONDS, abs=0.5), (
+        "somebody is at work on it"
+    )
+    assert await read_again(build.secret(hosts="api.anthropic.com")) == pytest.approx(READY_SECONDS, abs=0.5)
+    assert await read_again(absent) == pytest.approx(UNREADY_SECONDS, abs=0.5)

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from agentsession.api.report import TenantCredential
+from agentsession.api.session import AgentSession
 from agentsession.egress.ledger import Ledger
 from agentsession.egress.usage import Tokens
 
@@ -80,3 +81,25 @@ def test_the_deleted_are_forgotten() -> None:
     assert (len(ledger.report(0).sessions), len(ledger.report(0).tenants)) == (1, 1)
     ledger.keep_only(set(), set())
     assert (ledger.report(0).sessions, ledger.report(0).tenants) == ([], [])
+
+
+def test_the_last_report_tells_those_who_go_on_elsewhere_that_all_is_counted() -> None:
+    ledger = Ledger("one")
+    going_on, over = build.parsed_session(), AgentSession.model_validate(build.session("b"))
+    for session in (going_on, over):
+        ledger.begin(session, build.NOW)
+    before = ledger.report(0)
+    assert (before.final, {told.meter.final for told in before.sessions}) == (False, {False})
+    ledger.close({going_on.metadata.uid, "never-served"})
+    last = ledger.report(before.sequence)
+    assert (last.final, ledger.reported) == (True, ledger.sequence)
+    assert [(told.session_uid, told.meter.final, told.meter.requests) for told in last.sessions] == [
+        ("session-a", True, 1)
+    ]
+
+
+def test_the_last_report_of_a_process_that_served_nobody_is_new_too() -> None:
+    ledger = Ledger("one")
+    ledger.report(0)
+    ledger.close(set())
+    assert ledger.reported < ledger.sequence

@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from prometheus_client import REGISTRY
 
+from agentsession import logs
 from agentsession.egress import call as call_module
 from devcluster.scripted.server import Scripted
 
@@ -287,3 +289,57 @@ async def test_the_audit_has_counts_and_no_text(
     assert "swordfish" not in printed
     assert build.KEY not in printed
     assert build.token() not in printed
+
+
+async def test_a_replica_that_has_told_its_last_counts_serves_nobody(
+    plane: Plane, agent: aiohttp.ClientSession, model: Scripted
+) -> None:
+    plane.calls.close()
+    async with agent.post("/v1/messages", json=prompt("hello")) as answer:
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert model.records.records() == []
+
+
+async def test_metrics_tell_what_became_of_each_request(plane: Plane, agent: aiohttp.ClientSession) -> None:
+    def counted() -> dict[tuple[str, ...], float]:
+        names = (
+            "agentsession_egress_requests",
+            "agentsession_egress_refusals",
+            "agentsession_egress_first_byte_seconds",
+        )
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in REGISTRY.collect()
+            if family.name in names
+            for sample in family.samples
+            if sample.name.endswith(("_total", "_count"))
+        }
+
+    before = counted()
+    for text in ("hello", "[[error: 429 rate_limit_error]]", "[[empty]]"):
+        async with agent.post("/v1/messages", json=prompt(text)) as answer:
+            await answer.read()
+    async with agent.post("/v1/messages", json=prompt("hello", container="c")) as answer:
+        assert answer.status == 400
+    grown = {key: value - before.get(key, 0) for key, value in counted().items() if value != before.get(key, 0)}
+    route = "/v1/messages"
+    assert grown == {
+        ("agentsession_egress_requests_total", route, "ok"): 2,
+        ("agentsession_egress_requests_total", route, "provider_error"): 1,
+        ("agentsession_egress_requests_total", route, "refused"): 1,
+        ("agentsession_egress_refusals_total", route, "invalid_request_error"): 1,
+        ("agentsession_egress_first_byte_seconds_count",): 3,
+    }
+
+
+async def test_lines_about_a_session_carry_its_uid(
+    plane: Plane, agent: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Operator, runner and egress plane call it `session`. A connection that goes on with another's is no exception."""
+    caplog.handler.setFormatter(logs.JsonLines())
+    with socket.create_server((build.ADDRESS, 0)) as bound:
+        plane.use_upstream(f"http://{build.ADDRESS}:{bound.getsockname()[1]}")
+    async with agent.post("/v1/messages", json=prompt("hello")) as answer:
+        assert answer.status == 502
+    (line,) = [json.loads(line) for line in caplog.text.splitlines() if "model provider" in line]
+    assert (line["session"], line["namespace"], line["level"]) == ("session-a", "team", "warning")

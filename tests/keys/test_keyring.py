@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agentsession.keys.call import USAGE_AUDIENCE, runner_call, usage_call
 from agentsession.keys.grant import Grant, verify_grant
 from agentsession.keys.identity import Identity, verify_identity
-from agentsession.keys.keyring import ROTATE_AFTER, InvalidTokenError, Keyring, verify
+from agentsession.keys.keyring import ROTATE_AFTER, SPREAD, InvalidTokenError, Keyring, verify
 from agentsession_runner.protocol import CALL_AUDIENCE
 
 pytestmark = pytest.mark.unit
@@ -26,19 +26,40 @@ def test_a_young_key_is_kept() -> None:
 
 
 def test_after_a_rotation_the_previous_key_still_verifies_and_the_one_before_does_not() -> None:
-    first = KEYRING.sign({"aud": "a"})
-    once = KEYRING.rotated(NOW + ROTATE_AFTER)
-    second = once.sign({"aud": "a"})
-    twice = once.rotated(NOW + 2 * ROTATE_AFTER)
+    born = NOW - 3 * ROTATE_AFTER
+    never = Keyring.generate(born)
+    once = never.rotated(born + ROTATE_AFTER)
+    twice = once.rotated(born + 2 * ROTATE_AFTER)
+    first, second, third = (keyring.sign({"aud": "a"}) for keyring in (never, once, twice))
     assert verify(first, once.jwks(), "a") == verify(second, twice.jwks(), "a") == {"aud": "a"}
+    assert verify(third, twice.jwks(), "a") == {"aud": "a"}
     assert len(twice.keys) == 2
     with pytest.raises(InvalidTokenError, match="unknown key"):
         verify(first, twice.jwks(), "a")
 
 
-def test_new_tokens_are_signed_with_the_new_key() -> None:
-    rotated = KEYRING.rotated(NOW + ROTATE_AFTER)
-    assert jwt.get_unverified_header(rotated.sign({"aud": "a"}))["kid"] == rotated.keys[0].kid != KEYRING.keys[0].kid
+def test_a_new_key_is_published_before_it_signs() -> None:
+    rotation = NOW + ROTATE_AFTER
+    rotated = KEYRING.rotated(rotation)
+    new, old = rotated.keys
+    assert old == KEYRING.keys[0]
+    assert rotated.current(rotation) == rotated.current(rotation + SPREAD - timedelta(seconds=1)) == old
+    assert rotated.current(rotation + SPREAD) == new
+    assert [key["kid"] for key in rotated.jwks()["keys"]] == [new.kid, old.kid]
+
+
+def test_who_has_read_the_keys_a_moment_ago_accepts_what_is_signed_now() -> None:
+    """The attack on availability: with the new key alone, whoever reads a little later refuses."""
+    before = Keyring.generate(datetime.now(UTC) - ROTATE_AFTER)
+    after = before.rotated(datetime.now(UTC))
+    with pytest.raises(InvalidTokenError):
+        verify(Keyring(after.keys[:1]).sign({"aud": "a"}), before.jwks(), "a")
+    assert verify(after.sign({"aud": "a"}), before.jwks(), "a")
+
+
+def test_a_key_that_is_alone_signs_at_once() -> None:
+    alone = Keyring.generate(NOW)
+    assert jwt.get_unverified_header(alone.sign({"aud": "a"}))["kid"] == alone.keys[0].kid
 
 
 def test_a_keyring_survives_its_secret() -> None:

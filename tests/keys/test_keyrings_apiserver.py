@@ -1,16 +1,14 @@
 """The installation's keyrings, as the leading operator makes, publishes and rotates them."""
 
-import asyncio
 import json
 from base64 import b64decode, b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agentsession import keyrings
 from agentsession.api.installation import Installation
 from agentsession.keyrings import ensure_keyrings
-from agentsession.keys.keyring import ROTATE_AFTER, Keyring, SigningKey, verify
+from agentsession.keys.keyring import ROTATE_AFTER, SPREAD, Keyring, SigningKey, verify
 from agentsession.kube.client import ApiClient
 from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import CONFIGMAPS, SECRETS
@@ -58,22 +56,19 @@ async def test_they_are_made_published_and_then_kept(api: ApiClient, install: In
 
 
 async def test_old_keys_are_rotated_and_everybody_knows_before_they_are_used(
-    api: ApiClient, install: Installation, monkeypatch: pytest.MonkeyPatch
+    api: ApiClient, install: Installation
 ) -> None:
     first = await ensure_keyrings(api, install)
     token = first.sign({"aud": "a"})
     await _age(api, install, "operator-keys")
     await _age(api, install, "egress-keys")
     before = await _keyring(api, install, "egress-keys")
-    waited = []
-
-    async def sleep(seconds: float) -> None:
-        published = await api.get(CONFIGMAPS, (install.namespace, f"{install.name}-operator-keys"))
-        waited.append((seconds, len(json.loads(published["data"]["jwks.json"])["keys"])))
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
     rotated = await ensure_keyrings(api, install)
-    assert waited == [(keyrings.SPREAD_SECONDS, 2)]
+    published = await api.get(CONFIGMAPS, (install.namespace, f"{install.name}-operator-keys"))
+    assert len(json.loads(published["data"]["jwks.json"])["keys"]) == 2
+    for keyring in (rotated, await _keyring(api, install, "egress-keys")):
+        assert keyring.current(datetime.now(UTC)) == keyring.keys[1], "it is only published yet"
+        assert keyring.current(datetime.now(UTC) + SPREAD) == keyring.keys[0]
     assert rotated.keys[0].kid != first.keys[0].kid
     assert verify(token, rotated.jwks(), "a")
     egress = await _keyring(api, install, "egress-keys")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentsession.api.base import to_json
-from agentsession.api.session import AgentSession, AgentSessionStatus
+from agentsession.api.session import AgentSession, AgentSessionStatus, Meter
 from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
@@ -21,6 +21,7 @@ from agentsession.runners.listeners import Listeners
 from agentsession.sessions.observe import MAX_PROMPT, Observer
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.slots import Slot
+from agentsession.sessions.usage import totals
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
 
@@ -64,8 +65,8 @@ class Scene:
         self.api, self.caches, self.starting = Api(), Caches(), set[Slot]()
         self.listeners = Listeners(Silent(), lambda _: None)
         self.version = 0
-        meters = Meters.__new__(Meters)  # it has pulled nothing
-        meters._sessions, meters._alive = {}, None
+        self.meters = meters = Meters.__new__(Meters)  # it has pulled nothing
+        meters._sessions, meters._alive, meters._final = {}, None, set()
         self.observer = Observer(self.api, self.caches, self.listeners, meters, INSTALL, lambda: KEYRING, self.starting)
         self.put(self.caches.namespaces, {"metadata": {"name": "n", "uid": "n-1"}})
         self.put(self.caches.policies, network_policy("n", INSTALL))
@@ -208,3 +209,11 @@ class TestPod:
         scene.put_pod(name="another", uid="p-2")
         scene.starting.add(Slot("n", "default", "a-third"))
         assert (await scene.look()).free_slots == 8
+
+
+async def test_a_process_whose_meter_is_final_is_missed_by_nobody(scene: Scene) -> None:
+    """After a rollout its process is gone, but what it served was told to the end; also to a leader of before."""
+    scene.meters._alive, scene.meters._heard, scene.meters._gone = frozenset(), {}, {}
+    meters = [Meter(incarnation="e-1", requests=1, final=True), Meter(incarnation="e-2", requests=1)]
+    seen = await scene.look(session(status=AgentSessionStatus(usage=totals(meters))))
+    assert seen.lost_meters == {"e-2"}

@@ -31,6 +31,7 @@ class Peer:
         self.sequence = 1
         self.sessions: list[SessionUsage] = []
         self.tenants: list[TenantCredential] = []
+        self.final = False
         self.status = 200
         self.asked: list[int] = []
         self.gate = asyncio.Event()
@@ -51,7 +52,11 @@ class Peer:
         self.asked.append(int(request.query["after"]))
         await self.gate.wait()
         found = Report(
-            incarnation=self.incarnation, sequence=self.sequence, sessions=self.sessions, tenants=self.tenants
+            incarnation=self.incarnation,
+            sequence=self.sequence,
+            final=self.final,
+            sessions=self.sessions,
+            tenants=self.tenants,
         )
         return web.json_response(to_json(found), status=self.status)
 
@@ -176,6 +181,21 @@ async def test_whoever_was_busy_when_a_process_vanished_may_have_been_served_by_
         plane.begin + timedelta(seconds=ended) if ended is not None else None,
     )
     assert plane.meters.lost(frozenset(), [busy]) == (frozenset({"b"}) if doubtful else frozenset())
+
+
+async def test_a_process_that_ended_well_has_told_all(plane: Plane) -> None:
+    """A rollout: what both served is in their last reports. Without the last word both are in doubt."""
+    await plane.peer("a")
+    well, badly = await plane.peer("b"), await plane.peer("c")
+    await plane.meters.pull()
+    well.final = True
+    await plane.meters.pull()
+    for peer in (well, badly):
+        plane.peers.remove(peer)
+    plane.now += timedelta(seconds=2)
+    await plane.meters.pull()
+    assert plane.meters.lost({"a", "b", "c"}, [(BEGIN, None)]) == {"c"}
+    assert plane.meters.lost(frozenset(), [(BEGIN, None)]) == {"c"}
 
 
 async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Plane) -> None:

@@ -42,5 +42,7 @@ class Report(StatusModel):
 
     incarnation: str
     sequence: int
+    final: bool = False
+    """Whether it serves nobody any more: whatever it has served is in its reports, and it may vanish."""
     sessions: list[SessionUsage] = []
     tenants: list[TenantCredential] = []

@@ -231,6 +231,7 @@ class Meter(StatusModel):
     output_tokens: int = 0
     cost_usd: str = Field(default="0", alias="costUSD", max_length=32)
     estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
+    final: bool = Field(default=False, description="Whether the process has ended, and this is all that it served.")
 
 
 class Usage(StatusModel):

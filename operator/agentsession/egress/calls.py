@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from .call import Call
 from .gate import Admitted
-from .refusal import Refusal
+from .refusal import Refusal, unavailable
 
 MAX_PER_SESSION = 8
 RECHECK_SECONDS = 1.0
@@ -26,12 +26,15 @@ class Calls:
         self._open: set[Call] = set()
         self._by_session: Counter[str] = Counter()
         self._changed = asyncio.Event()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._open)
 
     def full(self, admitted: Admitted) -> Refusal | None:
         """Why the session may not have one more call now."""
+        if self._closed:
+            return unavailable("this replica of the egress plane is ending: ask again")
         if self._by_session[admitted.served.session.metadata.uid] < MAX_PER_SESSION:
             return None
         message = f"{MAX_PER_SESSION} requests of this session are under way: wait for one to end"
@@ -51,6 +54,10 @@ class Calls:
             self._by_session[uid] -= 1
             if not self._by_session[uid]:
                 del self._by_session[uid]
+
+    def close(self) -> None:
+        """Let no more begin."""
+        self._closed = True
 
     def sessions(self) -> set[str]:
         """UIDs of the sessions that have calls under way."""

@@ -25,8 +25,9 @@ from .ledger import Ledger
 from .refusal import Refusal, unavailable
 
 READY_SECONDS = 30.0
+"""Age at which a Secret is read again."""
 UNREADY_SECONDS = 2.0
-"""Age at which a Secret is read again: a usable one, and one that somebody may be putting right."""
+"""The same, for one that somebody may be putting right; doubled each time that nobody has, up to READY_SECONDS."""
 READS_AT_ONCE = 8
 
 
@@ -99,7 +100,9 @@ def _key(secret: KubeObject, name: str) -> str | None:
 @dataclass
 class _Reading:
     credential: Credential
-    generation: int
+    order: tuple[int, int]
+    """The tenant's generation, and the number of the reading: what is read later may be known earlier."""
+    pause: float
     due: float
 
 
@@ -121,14 +124,15 @@ class Credentials:
         self._tenants = tenants
         self._ledger = ledger
         self._readings: dict[str, _Reading] = {}
+        self._begun = 0
         self._slots = asyncio.Semaphore(READS_AT_ONCE)
         self._changed = asyncio.Event()
 
     async def of(self, tenant: AgentTenant) -> Credential:
         """The tenant's credential as last read; read now if it never was, or if the tenant has changed."""
         reading = self._readings.get(tenant.metadata.uid)
-        if reading is None or reading.generation != tenant.metadata.generation:
-            return await self._read(tenant)
+        if reading is None or reading.order[0] != tenant.metadata.generation:
+            return await self.read(tenant)
         return reading.credential
 
     def wake(self) -> None:
@@ -142,35 +146,42 @@ class Credentials:
             now = asyncio.get_running_loop().time()
             tenants = self._tenants.all()
             self._forget_all_but({tenant.metadata.uid for tenant in tenants})
-            await asyncio.gather(*(self._read(tenant) for tenant in tenants if self._is_due(tenant, now)))
+            await asyncio.gather(*(self.read(tenant) for tenant in tenants if self.due(tenant) <= now))
             try:
                 async with asyncio.timeout(UNREADY_SECONDS / 2):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    def _is_due(self, tenant: AgentTenant, now: float) -> bool:
+    def due(self, tenant: AgentTenant) -> float:
+        """When to read it, in the loop's time."""
         reading = self._readings.get(tenant.metadata.uid)
-        return reading is None or reading.generation != tenant.metadata.generation or reading.due <= now
+        return reading.due if reading and reading.order[0] == tenant.metadata.generation else 0.0
 
     def _forget_all_but(self, uids: set[str]) -> None:
         for uid in self._readings.keys() - uids:
             del self._readings[uid]
 
-    async def _read(self, tenant: AgentTenant) -> Credential:
+    async def read(self, tenant: AgentTenant) -> Credential:
+        """Read it now."""
+        self._begun += 1
+        order = (tenant.metadata.generation, self._begun)
         async with self._slots:
             credential = judge(self._installation, tenant, await self._secret(tenant))
         before = self._readings.get(tenant.metadata.uid)
-        if credential.found.state == "Unknown" and before and before.generation == tenant.metadata.generation:
+        if before and before.order > order:
+            return credential
+        same = before is not None and before.order[0] == order[0]
+        if credential.found.state == "Unknown" and before and same:
             credential = before.credential  # an API server that is away for a moment withdraws nothing
         elif before is None or before.credential.found != credential.found:
             name = tenant.spec.provider.credential_secret_ref.name
             audit(
                 "credential", namespace=tenant.key[0], tenant=tenant.key[1], secret=name, state=credential.found.state
             )
-        pause = READY_SECONDS if credential.key else UNREADY_SECONDS
+        pause = _pause(credential, before if same else None)
         due = asyncio.get_running_loop().time() + pause
-        self._readings[tenant.metadata.uid] = _Reading(credential, tenant.metadata.generation, due)
+        self._readings[tenant.metadata.uid] = _Reading(credential, order, pause, due)
         self._ledger.credential(credential.found)
         return credential
 
@@ -183,3 +194,12 @@ class Credentials:
             return await self._read_secret(key)
         except ApiError as error:
             return error
+
+
+def _pause(credential: Credential, before: _Reading | None) -> float:
+    """Seconds until it is read again."""
+    if credential.key:
+        return READY_SECONDS
+    if before is None or before.credential.found != credential.found:
+        return UNREADY_SECONDS
+    return min(2 * before.pause, READY_SECONDS)

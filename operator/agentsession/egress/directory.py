@@ -4,6 +4,7 @@ Only the API server fills it. Decisions read it and never wait.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
@@ -13,10 +14,10 @@ from pydantic import Field, ValidationError
 from agentsession.api.base import KubeModel, StatusModel
 from agentsession.api.session import AgentSession
 from agentsession.api.tenant import AgentTenant
-from agentsession.keys.grant import Grant, verify_grant
+from agentsession.keys.grant import Grant, claimed_session, verify_grant
 from agentsession.keys.keyring import InvalidTokenError, Jwks
 from agentsession.kube.cache import Store
-from agentsession.kube.objects import Key, KubeObject, uid_of
+from agentsession.kube.objects import Key, KubeObject, annotations_of, uid_of
 from agentsession.resources.names import GRANT_ANNOTATION
 
 log = logging.getLogger(__name__)
@@ -61,8 +62,8 @@ M = TypeVar("M", bound=KubeModel)
 class View(Generic[M]):
     """The objects of a store as models, each state parsed once. What cannot be parsed is absent, and logged."""
 
-    def __init__(self, model: type[M]) -> None:
-        self.store = Store()
+    def __init__(self, model: type[M], index: Callable[[KubeObject], str] = lambda _: "") -> None:
+        self.store = Store(index=index)
         self._model = model
         self._parsed: dict[str, tuple[KubeObject, M | None]] = {}
 
@@ -74,9 +75,9 @@ class View(Generic[M]):
         """The object of that (namespace, name)."""
         return self._parse(self.store.get(key))
 
-    def in_namespace(self, namespace: str) -> list[M]:
-        """The objects of that namespace."""
-        return [found for obj in self.store.in_namespace(namespace) if (found := self._parse(obj))]
+    def indexed(self, value: str) -> list[M]:
+        """The objects that are indexed by that value."""
+        return [found for obj in self.store.indexed(value) if (found := self._parse(obj))]
 
     def all(self) -> list[M]:
         """Every object."""
@@ -104,7 +105,7 @@ class View(Generic[M]):
 class Directory:
     """Pods, sessions and tenants, and the operator's public keys, which tell a grant from a forgery."""
 
-    pods: View[RunnerPod] = field(default_factory=lambda: View(RunnerPod))
+    pods: View[RunnerPod] = field(default_factory=lambda: View(RunnerPod, _claimed_session))
     sessions: View[AgentSession] = field(default_factory=lambda: View(AgentSession))
     tenants: View[AgentTenant] = field(default_factory=lambda: View(AgentTenant))
     _operator_keys: Jwks | None = None
@@ -134,9 +135,9 @@ class Directory:
         return grant
 
     def highest_epoch(self, grant: Grant) -> int:
-        """The highest epoch in which a pod of the namespace was granted the same session."""
+        """The highest epoch in which a pod was granted the same session."""
         epochs = [grant.epoch]
-        for pod in self.pods.in_namespace(grant.namespace):
+        for pod in self.pods.indexed(grant.session_uid):
             try:
                 other = self.grant(pod)
             except InvalidTokenError:
@@ -155,3 +156,8 @@ class Directory:
             except InvalidTokenError as error:
                 self._grants[token] = error
         return self._grants[token]
+
+
+def _claimed_session(pod: KubeObject) -> str:
+    """Pods are found by what their grants claim; what is found is verified."""
+    return claimed_session(annotations_of(pod).get(GRANT_ANNOTATION, ""))

@@ -35,6 +35,7 @@ class Ledger:
         self.sequence = 0
         self.reported = 0
         """The sequence up to which somebody has pulled."""
+        self._closed = False
         self._accounts: dict[str, _Account] = {}
         self._credentials: dict[tuple[str, str], tuple[int, TenantCredential]] = {}
 
@@ -81,12 +82,20 @@ class Ledger:
         for key in self._credentials.keys() - set(tenants):
             del self._credentials[key]
 
+    def close(self, unfinished: Collection[str]) -> None:
+        """Nothing will be added. Those sessions are told, for they go on elsewhere, and what they used is exact."""
+        self._closed = True
+        for uid in self._accounts.keys() & set(unfinished):
+            self._accounts[uid].changed = self._next()
+        self._next()  # so that somebody pulls also if there are none
+
     def report(self, after: int) -> Report:
         """Everything that changed after sequence `after`."""
         self.reported = self.sequence
         return Report(
             incarnation=self.incarnation,
             sequence=self.sequence,
+            final=self._closed,
             sessions=[self._usage(uid, a) for uid, a in self._accounts.items() if a.changed > after],
             tenants=[found for changed, found in self._credentials.values() if changed > after],
         )
@@ -116,5 +125,6 @@ class Ledger:
                 output_tokens=tokens.output,
                 cost_usd=f"{account.cost_usd.normalize():f}",
                 estimated=tokens.estimated,
+                final=self._closed,
             ),
         )

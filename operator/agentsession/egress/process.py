@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from agentsession import logs
+from agentsession.api.base import is_true
 from agentsession.api.installation import Installation
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
@@ -57,25 +58,21 @@ class Plane:
         self.draining = False
         self.directory = directory = Directory()
         self.ledger = Ledger(secrets.token_hex(8))
-        self._keys = KeySource(api, installation, directory)
-        self._gate = Gate(directory, lambda: self._keys.keyring, self.fresh, Lookup(api, directory))
+        self.keys = KeySource(api, installation, directory)
+        self._gate = Gate(directory, lambda: self.keys.keyring, self.fresh, Lookup(api, directory))
         self.calls = Calls(self._gate.recheck)
 
         async def read_secret(key: Key) -> KubeObject:
             return await api.get(SECRETS, key)
 
         self._credentials = Credentials(read_secret, installation, directory.tenants, self.ledger)
-        self._reflectors = [
-            Reflector(
-                api,
-                PODS,
-                directory.pods.store,
-                label_selector=f"{RUNNER_LABEL}=true",
-                on_change=lambda *_: self.calls.wake(),
-            ),
-            Reflector(api, AGENTSESSIONS, directory.sessions.store, on_change=lambda *_: self.calls.wake()),
-            Reflector(api, AGENTTENANTS, directory.tenants.store, on_change=lambda *_: self._tenant_changed()),
-        ]
+        pods, sessions, tenants = directory.pods.store, directory.sessions.store, directory.tenants.store
+        runners = f"{RUNNER_LABEL}=true"
+        self._watches = {
+            pods: Reflector(api, PODS, pods, label_selector=runners, on_change=lambda *_: self.calls.wake()),
+            sessions: Reflector(api, AGENTSESSIONS, sessions, on_change=lambda *_: self.calls.wake()),
+            tenants: Reflector(api, AGENTTENANTS, tenants, on_change=lambda *_: self._tenant_changed()),
+        }
         refusals = Refusals()
         self.runner_app = runner_app(
             ModelRoute(self._gate, self.calls, self._credentials, self.ledger, http, refusals),
@@ -88,25 +85,30 @@ class Plane:
 
     def fresh(self) -> bool:
         """Whether every watch has listed its objects and been heard in the last STALE_SECONDS."""
-        views = (self.directory.pods, self.directory.sessions, self.directory.tenants)
-        silence = max(reflector.silence() for reflector in self._reflectors)
-        return silence < STALE_SECONDS and all(view.store.synced for view in views)
+        return all(store.synced and watch.silence() < STALE_SECONDS for store, watch in self._watches.items())
 
     def not_ready(self) -> str:
         """Why runners should not be sent here; empty if they may."""
         if self.draining:
             return "draining"
         if not self.fresh():
-            return "no recent view of the cluster"
-        if self._keys.keyring is None or self.directory.operator_keys is None:
+            silence = max(watch.silence() for watch in self._watches.values())
+            return f"no recent view of the cluster: a watch has been silent for {silence:.0f} s"
+        if self.keys.keyring is None or self.directory.operator_keys is None:
             return "no keys yet: the leading operator makes them"
         return ""
+
+    def close(self) -> None:
+        """Serve nobody any more, and say so in the last report."""
+        self.calls.close()
+        sessions = self.directory.sessions.all()
+        self.ledger.close({s.metadata.uid for s in sessions if not is_true(s.status.conditions, "Finished")})
 
     def background(self) -> list[Coroutine[None, None, None]]:
         """What runs as long as the process does."""
         return [
-            *(reflector.run() for reflector in self._reflectors),
-            self._keys.keep_reading(),
+            *(watch.run() for watch in self._watches.values()),
+            self.keys.keep_reading(),
             self._credentials.keep_reading(),
             self.calls.watch_over(),
             self._sweep(),
@@ -148,6 +150,8 @@ async def _drain(plane: Plane, runners: asyncio.Server) -> None:
     await asyncio.sleep(LEAVE_SECONDS)
     runners.close()
     await _until(lambda: not plane.calls, DRAIN_SECONDS)
+    if not plane.calls:
+        plane.close()
     await _until(lambda: plane.ledger.reported == plane.ledger.sequence, LAST_PULL_SECONDS)
     log.info("drained: %d calls are cut off", len(plane.calls))
 

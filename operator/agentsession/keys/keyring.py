@@ -13,6 +13,8 @@ from jwt.algorithms import OKPAlgorithm
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 ROTATE_AFTER = timedelta(days=30)
+SPREAD = timedelta(seconds=60)
+"""How long a new key is only published: everybody reads keys every few seconds, and clocks differ."""
 
 
 class Jwks(TypedDict):
@@ -46,7 +48,7 @@ class SigningKey:
 
 @dataclass(frozen=True)
 class Keyring:
-    """Signing keys, the current one first."""
+    """Signing keys, the newest first."""
 
     keys: tuple[SigningKey, ...]
 
@@ -56,14 +58,18 @@ class Keyring:
         return cls((SigningKey.generate(now),))
 
     def rotated(self, now: datetime) -> "Keyring":
-        """The same keyring, or one with a new current key if the current one is older than ROTATE_AFTER."""
+        """The same keyring, or one with a new key if the newest one is older than ROTATE_AFTER."""
         if now - self.keys[0].created < ROTATE_AFTER:
             return self
         return Keyring((SigningKey.generate(now), self.keys[0]))
 
+    def current(self, now: datetime) -> SigningKey:
+        """The key that signs: the newest that everybody has had time to read. One that is alone signs at once."""
+        return next((key for key in self.keys if now - key.created >= SPREAD), self.keys[-1])
+
     def sign(self, claims: Mapping[str, Any]) -> str:
         """A compact JWT, EdDSA, with the current key's `kid`."""
-        key = self.keys[0]
+        key = self.current(datetime.now(UTC))
         return jwt.encode(dict(claims), key.private, algorithm="EdDSA", headers={"kid": key.kid})
 
     def jwks(self) -> Jwks:

@@ -11,16 +11,18 @@ Changed = Callable[[Key, KubeObject | None], None]
 
 
 class Store:
-    """Objects by (namespace, name), and by uid, namespace, controlling owner, and the labels named at construction.
+    """Objects by (namespace, name), and by uid, namespace, controlling owner, the labels named at construction, and
+    whatever `index` makes of them.
 
     Objects are shared and read-only. An older state never replaces a newer one, and a deleted uid never comes back, so
     watch events, list pages and answers to writes may arrive in any order. Belongs to one event loop; never awaits.
     """
 
-    def __init__(self, labels: Sequence[str] = ()) -> None:
+    def __init__(self, labels: Sequence[str] = (), index: Callable[[KubeObject], str] = lambda _: "") -> None:
         self.synced = False
         """Whether a complete list has been seen: before that, absence means nothing."""
         self._labels = tuple(labels)
+        self._index = index
         self._objects: dict[Key, KubeObject] = {}
         self._indices: dict[tuple[str, ...], dict[Key, None]] = defaultdict(dict)
         self._deleted: OrderedDict[str, int] = OrderedDict()
@@ -82,6 +84,10 @@ class Store:
             raise KeyError(label)
         return self._select("label", label, value)
 
+    def indexed(self, value: str) -> list[KubeObject]:
+        """The objects of which `index` made that value."""
+        return self._select("index", value)
+
     def __iter__(self) -> Iterator[KubeObject]:
         return iter(list(self._objects.values()))
 
@@ -96,6 +102,8 @@ class Store:
         yield "namespace", key_of(obj)[0]
         if owner := owner_uid(obj):
             yield "owner", owner
+        if value := self._index(obj):
+            yield "index", value
         labels = labels_of(obj)
         yield from (("label", label, labels[label]) for label in self._labels if label in labels)
 

@@ -119,7 +119,7 @@ class Observer:
 
     def _lost_meters(self, session: AgentSession) -> frozenset[str]:
         usage = session.status.usage
-        served = {meter.incarnation for meter in usage.meters} if usage is not None else set()
+        served = {meter.incarnation for meter in usage.meters if not meter.final} if usage is not None else set()
         return self._meters.lost(served, [(turn.started, turn.finished) for turn in session.status.turns])
 
     def _free_slots(self, raw: KubeObject, tenant: AgentTenant) -> int:

@@ -73,6 +73,7 @@ class Meters:
         self._credentials: dict[Key, dict[str, TenantCredential]] = {}
         self._heard: dict[str, datetime] = {}
         self._gone: dict[str, _Silence] = {}
+        self._final: set[str] = set()
         self._answered: Set[str] = frozenset()
         self._alive: Set[str] | None = None
 
@@ -92,7 +93,7 @@ class Meters:
             return frozenset()
         silent = {name: _Silence(since, None) for name, since in self._heard.items() if name not in self._alive}
         doubtful = (name for name, silence in (self._gone | silent).items() if _overlaps(silence, busy))
-        return frozenset([*(served - self._alive), *doubtful])
+        return frozenset([*(served - self._alive - self._final), *doubtful])
 
     def forget(self, key: Key) -> None:
         """The session is gone."""
@@ -135,7 +136,11 @@ class Meters:
         self._last = {peer: self._last[peer] for peer in peers if peer in self._last}
         self._answered = {report.incarnation for report in reports}
         for report in reports:
-            self._heard[report.incarnation] = asked
+            if report.final:
+                self._heard.pop(report.incarnation, None)
+                self._final.add(report.incarnation)
+            else:
+                self._heard[report.incarnation] = asked
             self._take(report)
         complete = bool(answers) and len(reports) == len(answers)
         self._alive = self._answered if complete else None
