@@ -105,12 +105,17 @@ class Answer(BaseModel):
 
 
 async def ask(
-    place: Place, token: str | None = None, *, path: str = MESSAGES, headers: Mapping[str, str] | None = None
+    place: Place,
+    token: str | None = None,
+    *,
+    path: str = MESSAGES,
+    headers: Mapping[str, str] | None = None,
+    fields: Mapping[str, object] | None = None,
 ) -> Answer:
-    """A small model request, or one for an identity, with that token; None is the place's own identity."""
+    """A small model request with those fields too, or one for an identity; a token of None is the place's own."""
     message = {"role": "user", "content": "[[say: yes]]"}
     body = {"model": scene.MODEL, "max_tokens": 16, "messages": [message]} if path == MESSAGES else {"slot": 0}
-    argument = {"path": path, "body": body, "token": token, "headers": dict(headers or {})}
+    argument = {"path": path, "body": body | dict(fields or {}), "token": token, "headers": dict(headers or {})}
     return Answer.model_validate_json(await place.script("ask", argument))
 
 
