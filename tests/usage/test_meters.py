@@ -194,8 +194,8 @@ async def test_a_process_that_ended_well_has_told_all(plane: Plane) -> None:
         plane.peers.remove(peer)
     plane.now += timedelta(seconds=2)
     await plane.meters.pull()
-    assert plane.meters.lost({"a", "b", "c"}, [(BEGIN, None)]) == {"c"}
-    assert plane.meters.lost(frozenset(), [(BEGIN, None)]) == {"c"}
+    assert plane.meters.lost({"a", "b", "c"}, [(plane.begin, None)]) == {"c"}
+    assert plane.meters.lost(frozenset(), [(plane.begin, None)]) == {"c"}
 
 
 async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Plane) -> None:
