@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentsession.api.session import AgentSession
-from agentsession.kube.objects import KubeObject
+from agentsession.kube.objects import KubeObject, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.resources.names import RUNNER_LABEL
 
@@ -150,3 +150,22 @@ async def test_usage_is_exact_when_an_egress_process_is_told_to_end_in_the_middl
     assert reason(done) == "Completed"
     _assert_exact(done, await team.world.model.requests(team.key))
     await operators.all_ready(team.world, "egress")
+
+
+async def test_a_rollout_of_the_egress_plane_makes_nothing_an_estimate(team: Team) -> None:
+    """A session that goes on: what it used is in the last reports of processes that are gone by now."""
+    world = team.world
+    await operators.all_ready(world, "egress")
+    await team.start("s", "[[say: one]]", lifecycle="LongRunning")
+    await team.idle("s")
+    before = await _serving(team)
+    await world.api.delete(PODS, _key(before))
+    async with asyncio.timeout(SECONDS):
+        while uid_of(before) in {uid_of(pod) for pod in await operators.pods(world, "egress")}:
+            await asyncio.sleep(0.1)
+    more = {"spec": {"followUps": [{"id": "more", "prompt": "[[say: two]]"}]}}
+    await world.api.merge_patch(AGENTSESSIONS, (team.namespace, "s"), more)
+    done = await team.idle("s", turns=2)
+    _assert_exact(done, await world.model.requests(team.key))
+    assert done.status.usage is not None
+    assert len(done.status.usage.meters) == 2

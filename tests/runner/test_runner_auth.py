@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agentsession.keys.call import USAGE_AUDIENCE, runner_call
-from agentsession.keys.keyring import Keyring
+from agentsession.keys.keyring import SPREAD, Keyring, SigningKey
 from agentsession_runner.auth import CallVerifier, KeySource
 from agentsession_runner.errors import RefusedError
 from tests.runner.harness import POD_UID, SESSION_UID, Egress, now
@@ -99,7 +99,7 @@ async def test_a_new_key_is_fetched_and_unknown_ones_are_no_flood(
                 return False
 
         assert await accepted(egress.keyring.sign(CLAIMS))
-        egress.keyring = egress.keyring.rotated(now() + timedelta(days=60))
+        egress.keyring = Keyring((SigningKey.generate(now() - SPREAD), *egress.keyring.keys))
         for _ in range(5):
             assert not await accepted(egress.keyring.sign(CLAIMS))
         assert egress.key_fetches == 1
