@@ -66,15 +66,19 @@ async def all_ready(world: World, component: str, replicas: int = 2) -> None:
 
 
 def send(pod: KubeObject, signum: signal.Signals, process: str = "operator") -> None:
-    """Send a signal to the Python process of a pod, past its init process, which would not pass SIGKILL on."""
-    uid = pod["metadata"]["uid"]
+    """Send a signal to the processes of a pod that have such a word, or program, in their command lines; past its init
+    process, which would not pass SIGKILL on. Raises LookupError if there is none."""
+    uid, sent = pod["metadata"]["uid"], 0
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
         with suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            if process.encode() in words and b"tini" not in words[0] and _in_cgroup(entry, uid):
+            words = [Path(os.fsdecode(word)).name for word in (entry / "cmdline").read_bytes().split(b"\0")]
+            if process in words and "tini" not in words[0] and _in_cgroup(entry, uid):
                 os.kill(int(entry.name), signum)
+                sent += 1
+    if not sent:
+        raise LookupError(f"no process {process} in pod {pod['metadata']['name']}")
 
 
 def _in_cgroup(process: Path, pod_uid: str) -> bool:

@@ -266,10 +266,10 @@ async def test_a_quota_that_refuses_the_pod_is_said_and_heals(team: Team) -> Non
         while "status" not in await team.world.api.get(QUOTAS, (team.namespace, "none")):
             await asyncio.sleep(0.1)
     await team.start("s", "[[say: at last]]")
-    refused = await team.until("s", lambda now: reason(now) == "RunnerRefused")
+    refused = await team.until("s", lambda now: reason(now) == "PodRefused")
     ready = next(item for item in refused.status.conditions if item.type == "Ready")
     assert "exceeded quota: none" in ready.message
-    assert reason(refused, "Reconciling") == "RunnerRefused"
+    assert reason(refused, "Reconciling") == "PodRefused"
     await team.world.api.merge_patch(QUOTAS, (team.namespace, "none"), {"spec": {"hard": {"pods": "5"}}})
     assert reason(await team.finished("s")) == "Completed"
 

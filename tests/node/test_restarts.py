@@ -105,13 +105,14 @@ async def test_a_leader_that_dies_doubles_nothing(team: Team, moment: str) -> No
         assert done[name].status.turns[0].text == f"{name} is done"
     assert [turn.state for turn in done["talk"].status.turns] == ["Completed", "Completed"]
     for name in ("s1", "s2"):
-        _assert_exact(done[name], sent)
+        assert_exact(done[name], sent)
 
 
 _ECHO = '{"command": "echo hello"}'
 
 
-def _assert_exact(session: AgentSession, sent: list[dict[str, Any]]) -> None:
+def assert_exact(session: AgentSession, sent: list[dict[str, Any]]) -> None:
+    """Its usage is what the model says that it served it."""
     served = [item["usage"] for item in sent if item["session"] == session.status.session_id]
     usage = session.status.usage
     assert usage is not None
@@ -148,7 +149,7 @@ async def test_usage_is_exact_when_an_egress_process_is_told_to_end_in_the_middl
     await team.world.api.delete(PODS, _key(await _serving(team)))
     done = await team.finished("s")
     assert reason(done) == "Completed"
-    _assert_exact(done, await team.world.model.requests(team.key))
+    assert_exact(done, await team.world.model.requests(team.key))
     await operators.all_ready(team.world, "egress")
 
 

@@ -1,0 +1,50 @@
+"""What the cluster does to a session's pod, as a real node, scheduler and API server tell it."""
+
+import json
+
+import pytest
+
+from agentsession.kube.resource import PODS
+from devcluster.kubectl import kubectl
+
+from .test_healing import said
+from .world import Team, reason
+
+pytestmark = pytest.mark.node
+
+
+async def test_a_drained_node_explains_the_end(team: Team) -> None:
+    """The runner ends its turn at once, as it is told to: that is not why the session ended."""
+    await team.start("s", "[[stream: events=600 interval=0.1]]")
+    await team.model_sent(1)
+    pod = await team.pod(await team.session("s"))
+    assert pod is not None
+    name = pod["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": team.namespace}}
+    path = f"/api/v1/namespaces/{team.namespace}/pods/{name}/eviction"
+    kubectl(team.world.installed.kubeconfig, "create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    done = await team.finished("s")
+    assert reason(done, "Finished") == "RunnerEvicted"
+    assert "EvictionByEvictionAPI" in said(done, "Finished").message
+    await team.no_pod(done)
+
+
+async def test_a_pod_that_somebody_deletes_is_lost(team: Team) -> None:
+    await team.start("s", "[[stream: events=600 interval=0.1]]")
+    await team.model_sent(1)
+    pod = await team.pod(await team.session("s"))
+    assert pod is not None
+    await team.world.api.delete(PODS, (team.namespace, pod["metadata"]["name"]))
+    done = await team.finished("s")
+    assert reason(done, "Finished") == "RunnerLost"
+    assert [turn.state for turn in done.status.turns] == ["Failed"]
+
+
+async def test_a_volume_that_nobody_makes_is_named(team: Team) -> None:
+    await team.give_tenant(name="stateful", workspace={"size": "1Gi", "storageClassName": "nobody-has-this"})
+    await team.tenant_says("Ready", "stateful")
+    await team.start("s", "[[say: never]]", tenantRef={"name": "stateful"})
+    waits = await team.until("s", lambda now: reason(now) == "VolumeNotReady")
+    assert "PersistentVolumeClaim agentsession-stateful is Pending" in said(waits).message
+    assert "nobody-has-this" in said(waits).message
+    assert reason(waits, "Reconciling") == "VolumeNotReady"
