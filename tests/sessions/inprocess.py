@@ -6,7 +6,7 @@ lines, in that of the egress plane a process that reports what it is told to.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.objects import Key, KubeObject, key_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
 from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
@@ -121,14 +121,12 @@ class Agent:
 
 
 @dataclass
-class World:
-    """The controllers under test, and what surrounds them."""
+class Place:
+    """A namespace, and all that is there whatever becomes of the operator."""
 
     api: ApiClient
     namespace: str
-    caches: Caches
-    queues: Queues
-    leader: Leader
+    keyring: Keyring
     egress: Egress
     http: aiohttp.ClientSession
     stack: AsyncExitStack
@@ -139,7 +137,6 @@ class World:
         body = self._body("AgentTenant", "default", {"provider": provider, **spec})
         made = await self.api.create(AGENTTENANTS, body)
         self.egress.finds(made)
-        await self.leader.meters.pull()
         return made
 
     async def session(self, name: str = "s", **spec: Any) -> AgentSession:
@@ -172,6 +169,10 @@ class World:
         except NotFoundError:
             return None
 
+    async def pods(self) -> Sequence[KubeObject]:
+        """All of the namespace."""
+        return (await self.api.list(PODS, namespace=self.namespace)).items
+
     def pod_key(self, session: AgentSession) -> Key:
         """Where its pod is."""
         return self.namespace, runner_pod_name(session.metadata.name, session.metadata.uid)
@@ -185,10 +186,15 @@ class World:
 
     async def run(self, session: AgentSession) -> Agent:
         """Be kubelet and runner of its pod; returns its agent."""
-        pod = await self.made(session)
+        pod, agent = await self.made(session), Agent()
+        await self.start(pod, agent)
+        return agent
+
+    async def start(self, pod: KubeObject, agent: Agent) -> None:
+        """Run that pod with that agent. Raises NotFoundError if it is gone."""
         uid = pod["metadata"]["uid"]
         address = ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
-        agent, conversation = Agent(), Session(Journal(), check_disk=lambda: None)
+        conversation = Session(Journal(), check_disk=lambda: None)
         verifier = CallVerifier(KeySource(self.http, self.egress.url), uid)
 
         async def connect() -> Agent:
@@ -197,8 +203,22 @@ class World:
         talk = asyncio.create_task(conversation.run("c-1", connect))
         self.stack.callback(talk.cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
-        await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
-        return agent
+        await self.api.apply_status(PODS, key_of(pod), _running(address), uid=uid)
+
+
+@dataclass
+class World(Place):
+    """The controllers under test, and what surrounds them."""
+
+    caches: Caches
+    queues: Queues
+    leader: Leader
+
+    async def tenant(self, **spec: Any) -> KubeObject:
+        """A tenant whose credential the egress plane can use, and the operator has heard so."""
+        made = await super().tenant(**spec)
+        await self.leader.meters.pull()
+        return made
 
 
 def _running(address: str) -> dict[str, object]:
@@ -248,40 +268,70 @@ async def _is_served(api: ApiClient, resource: Resource) -> bool:
 
 
 @asynccontextmanager
-async def operating(
-    api: ApiClient, namespace: str, *, operator: ApiClient | None = None, install: Installation = INSTALL
-) -> AsyncIterator[World]:
-    """The controllers at work. `operator` is their client, if they are not to be administrators too."""
-    own = operator or api
-    await serve_kinds(api)
+async def surrounded(api: ApiClient, namespace: str) -> AsyncIterator[Place]:
+    """The place, with no operator in it. The kinds must be served."""
     keyring = Keyring.generate(datetime.now(UTC))
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(runner_http())
         egress = await stack.enter_async_context(Egress(keyring).running())
-        caches = Caches()
-        queues = Queues(caches)
+        yield Place(api, namespace, keyring, egress, http, stack)
 
-        async def peers(_: str) -> list[str]:
-            return [egress.url]
 
-        leader = Leader(
-            own,
-            install,
-            caches,
-            queues,
-            http,
-            SURROUNDINGS,
-            keyring=lambda: keyring,
-            epoch=lambda: 1,
-            resolve=peers,
-        )
-        world = World(api, namespace, caches, queues, leader, egress, http, stack)
-        changed = queues.changed()
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [group.create_task(leader.run())]
-        for resource, store, selector in watched(caches):
-            reflector = Reflector(own, resource, store, label_selector=selector, on_change=changed[resource])
+@asynccontextmanager
+async def leading(
+    place: Place,
+    api: ApiClient,
+    http: aiohttp.ClientSession | None = None,
+    *,
+    epoch: int = 1,
+    install: Installation = INSTALL,
+) -> AsyncIterator[tuple[Caches, Queues, Leader]]:
+    """An operator that leads; its end is as sudden as that of a process. api, http: its ways to the API server, and to
+    runners and egress."""
+    caches = Caches()
+    queues = Queues(caches)
+
+    async def peers(_: str) -> list[str]:
+        return [place.egress.url]
+
+    leader = Leader(
+        api,
+        install,
+        caches,
+        queues,
+        http or place.http,
+        SURROUNDINGS,
+        keyring=lambda: place.keyring,
+        epoch=epoch,
+        resolve=peers,
+    )
+    changed, kinds = queues.changed(), watched(caches)
+
+    async def lead() -> None:
+        while not all(store.synced for _, store, _ in kinds):
+            await asyncio.sleep(0.01)
+        await leader.run()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(lead())]
+        for resource, store, selector in kinds:
+            reflector = Reflector(api, resource, store, label_selector=selector, on_change=changed[resource])
             tasks.append(group.create_task(reflector.run()))
-        yield world
-        for task in tasks:
-            task.cancel()
+        try:
+            yield caches, queues, leader
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@asynccontextmanager
+async def operating(
+    api: ApiClient, namespace: str, *, operator: ApiClient | None = None, install: Installation = INSTALL
+) -> AsyncIterator[World]:
+    """The controllers at work. `operator` is their client, if they are not to be administrators too."""
+    await serve_kinds(api)
+    async with (
+        surrounded(api, namespace) as place,
+        leading(place, operator or api, install=install) as (caches, queues, leader),
+    ):
+        yield World(api, namespace, place.keyring, place.egress, place.http, place.stack, caches, queues, leader)
