@@ -43,7 +43,7 @@ class Leader:
         surroundings: Surroundings,
         *,
         keyring: Callable[[], Keyring],
-        epoch: Callable[[], int],
+        epoch: int,
         resolve: Resolve = resolve_peers,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:

@@ -26,6 +26,7 @@ from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
 from agentsession.queues import Queues
 from agentsession.runners.client import runner_http
+from agentsession.sessions.epoch import next_epoch
 from agentsession.sessions.metrics import Phases
 
 ROTATION_CHECK = timedelta(hours=1)
@@ -96,8 +97,9 @@ async def _lead(
         await asyncio.sleep(0.05)
     keys = _Keys(api, install, await ensure_keyrings(api, install))
     where = await surroundings.find(api, install)
+    epoch = next_epoch(elector.epoch, caches.pods, keys.current().jwks())
     async with runner_http() as http, asyncio.TaskGroup() as group:
-        leader = Leader(api, install, caches, queues, http, where, keyring=keys.current, epoch=lambda: elector.epoch)
+        leader = Leader(api, install, caches, queues, http, where, keyring=keys.current, epoch=epoch)
         group.create_task(keys.rotate(), name="keys")
         group.create_task(leader.run(), name="leader")
 

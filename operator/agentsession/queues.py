@@ -8,7 +8,15 @@ from agentsession.keys.keyring import InvalidTokenError
 from agentsession.kube.cache import Changed
 from agentsession.kube.caches import Caches
 from agentsession.kube.objects import Key, KubeObject, annotations_of, condition_of, controller_of, key_of, labels_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.kube.resource import (
+    AGENTSESSIONS,
+    AGENTTENANTS,
+    NAMESPACES,
+    NETWORKPOLICIES,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    Resource,
+)
 from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL
 from agentsession.sessions.podview import view
@@ -31,6 +39,7 @@ class Queues:
             AGENTTENANTS: lambda key, _: self.tenants.add(key),
             PODS: self._pod_changed,
             NETWORKPOLICIES: lambda key, _: self._namespace_changed(key[0]),
+            PERSISTENTVOLUMECLAIMS: lambda key, _: self._namespace_changed(key[0]),
             NAMESPACES: lambda key, _: self._namespace_changed(key[1]),
         }
 

@@ -15,7 +15,15 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.login import kopf_credentials
 from agentsession.kube.objects import KubeObject, key_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.kube.resource import (
+    AGENTSESSIONS,
+    AGENTTENANTS,
+    NAMESPACES,
+    NETWORKPOLICIES,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    Resource,
+)
 from agentsession.kube.resync import resync
 from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
@@ -63,6 +71,7 @@ def watched(caches: Caches) -> list[tuple[Resource, Store, str]]:
         (AGENTTENANTS, caches.tenants, ""),
         (PODS, caches.pods, OURS),
         (NETWORKPOLICIES, caches.policies, OURS),
+        (PERSISTENTVOLUMECLAIMS, caches.claims, OURS),
         (NAMESPACES, caches.namespaces, ""),
     ]
 

@@ -20,6 +20,7 @@ from claude_agent_sdk import (
     ToolUseBlock,
 )
 
+from .memory import oom_kills
 from .session import AgentDiedError, Answer, Step
 from .text import one_line
 
@@ -41,7 +42,9 @@ class SdkAgent:
         # A bare ProcessError only says that stderr has the reason; its subclass ResultError says it itself.
         what = f"exit code {error.exit_code}" if type(error) is ProcessError else error
         said = f"; it said: {' / '.join(self._stderr)}" if self._stderr else ""
-        return AgentDiedError(f"the agent process ended: {what}{said}")
+        kills = oom_kills()
+        killed = f"; processes of this container that were killed for want of memory: {kills}" if kills else ""
+        return AgentDiedError(f"the agent process ended: {what}{killed}{said}")
 
     async def connect(self) -> None:
         """Start the process; no model request is made. Raises AgentDiedError."""

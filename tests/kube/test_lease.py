@@ -184,6 +184,22 @@ async def test_a_holder_with_a_longer_lease_gets_it() -> None:
     one.task.cancel()
 
 
+@in_fake_time
+async def test_after_a_lease_was_deleted_the_next_leader_waits_and_its_epoch_is_higher() -> None:
+    server = LeaseHolder()
+    server.write({"holderIdentity": "", "leaseTransitions": 7}, None)
+    one = Candidate("one", server)
+    await one.leads.wait()
+    other = Candidate("other", server)
+    await asyncio.sleep(10)
+    server.lease, deleted = None, now()
+    await other.leads.wait()
+    assert not one.election.is_leader
+    assert DEADLINE < now() - deleted <= DURATION + 1.5
+    assert other.election.epoch == one.election.epoch + 1 == 9
+    other.task.cancel()
+
+
 @pytest.mark.parametrize("fault", ["lost", "refused", REQUEST_TIMEOUT * 5])
 @in_fake_time
 async def test_one_bad_request_does_not_end_a_term(fault: float | str) -> None:

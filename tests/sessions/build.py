@@ -11,7 +11,8 @@ from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Tu
 from agentsession.api.tenant import AgentTenant
 from agentsession.keys.grant import Grant
 from agentsession.sessions.observed import Observed
-from agentsession.sessions.podview import PodView, Trouble
+from agentsession.sessions.podview import PodView
+from agentsession.sessions.trouble import Trouble
 from agentsession.sessions.turns import turn_uuid
 from agentsession_runner.protocol import State, TurnState
 
@@ -84,8 +85,8 @@ def tenant(*, ready: bool = True, models: tuple[str, ...] = ("m",), **spec: Any)
     return made
 
 
-def pod(**fields: Any) -> PodView:
-    """A runner pod that works."""
+def pod(*, deleting: bool = False, **fields: Any) -> PodView:
+    """A runner pod that works. `deleting`: its grace period has just begun."""
     grant = Grant(
         pod_uid="p-1",
         session_uid=UID,
@@ -101,9 +102,13 @@ def pod(**fields: Any) -> PodView:
             uid="p-1",
             phase="Running",
             ip="10.0.0.9",
+            created=NOW - timedelta(seconds=4),
             started=NOW - timedelta(seconds=3),
-            deleting=False,
+            gone_by=NOW + timedelta(seconds=30) if deleting else None,
+            deadline=timedelta(hours=1),
+            node_silent=False,
             grant=grant,
+            set_up=True,
             contained=True,
             running=True,
             trouble=None,
@@ -163,6 +168,8 @@ def observed(**fields: Any) -> Observed:
             tenant=tenant(),
             tenant_problem=None,
             namespace_ready=True,
+            namespace_terminating=False,
+            claim=None,
             prompt="hello",
             prompt_problem=None,
             pod=None,

@@ -10,9 +10,11 @@ from agentsession.api.base import condition
 from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.sessions import report
 from agentsession.sessions.decide import decide
+from agentsession.sessions.holdup import Claim
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, DeleteSession, Listen, Plan, Prompt
-from agentsession.sessions.podview import PodView, Trouble
+from agentsession.sessions.podview import PodView
+from agentsession.sessions.trouble import Trouble
 
 from .build import INSTALL, NOW, ended_pod, known, observed, pod, runner, said, served, session, tenant
 
@@ -154,7 +156,7 @@ def test_a_turn_under_way_is_not_asked_again() -> None:
     status = AgentSessionStatus(turns=[known()])
     made = plan(session(status), observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
     assert kinds(made) == [Listen]
-    assert made.requeue_after == timedelta(hours=1) - timedelta(seconds=3)
+    assert made.requeue_after is None
 
 
 def test_a_prompt_whose_delivery_is_unknown_is_repeated_under_the_same_id() -> None:
@@ -196,6 +198,135 @@ def test_an_answer_counts_whatever_becomes_of_its_runner(seen_pod: PodView) -> N
     assert reason(made) == "True Completed"
 
 
+EVICTED = Trouble("RunnerEvicted", "the cluster ended the runner: disk")
+
+
+@pytest.mark.parametrize(
+    ("seen_pod", "why"),
+    [
+        (pod(deleting=True), "RunnerLost"),
+        (pod(deleting=True, trouble=EVICTED), "RunnerEvicted"),
+        (pod(deleting=True, running=False, trouble=Trouble("RunnerExited", "0")), "RunnerLost"),
+        (ended_pod("RunnerEvicted"), "RunnerEvicted"),
+        (ended_pod("WallClockExceeded"), "WallClockExceeded"),
+    ],
+)
+def test_what_ended_the_runner_explains_the_end_and_not_the_turn_that_it_cut_short(seen_pod: PodView, why: str) -> None:
+    cut = runner("Draining", said(phase="Failed", reason="interrupted"))
+    before = AgentSessionStatus(turns=[known()])
+    told = plan(session(before), observed(pod=pod(), runner=cut))
+    assert told.status == before
+    assert reason(plan(session(before), observed(pod=seen_pod, runner=cut)), "Finished") == f"True {why}"
+
+
+def test_the_end_of_the_agent_process_explains_the_turn_that_it_cut_short() -> None:
+    dead = runner("Failed", said(phase="Failed", reason="killed"), message="killed by signal 9")
+    made = plan(session(AgentSessionStatus(turns=[known()])), observed(pod=pod(), runner=dead))
+    assert reason(made, "Finished") == "True AgentFailed"
+
+
+def test_a_container_that_has_ended_is_not_starting_anew() -> None:
+    before = AgentSessionStatus(turns=[known()], phase="Running")
+    ending = pod(running=False, trouble=Trouble("RunnerExited", "137"))
+    assert plan(session(before), observed(pod=ending)).status == before
+
+
+UNBOUND = Claim("workspace-default", "Pending")
+WAITS = {"ip": None, "running": False, "contained": False, "set_up": False}
+
+
+class TestHeldUp:
+    """A pod whose containers do not run yet."""
+
+    @pytest.mark.parametrize(
+        ("claim", "why", "says"),
+        [
+            (None, "Unschedulable", "no node"),
+            (Claim("workspace-default", "Bound"), "Unschedulable", "no node"),
+            (UNBOUND, "VolumeNotReady", "PersistentVolumeClaim workspace-default is Pending: no node"),
+            (Claim("workspace-default", "Lost"), "VolumeNotReady", "PersistentVolumeClaim workspace-default is Lost"),
+        ],
+    )
+    def test_by_the_claim_that_no_node_can_serve(self, claim: Claim | None, why: str, says: str) -> None:
+        made = plan(session(), observed(pod=pod(**WAITS, trouble=Trouble("Unschedulable", "no node")), claim=claim))
+        told = condition(made.status.conditions, "Ready")
+        assert told is not None
+        assert (told.reason, says in told.message) == (why, True)
+
+    @pytest.mark.parametrize(
+        ("claim", "why", "says"),
+        [
+            (None, "ContainerNotCreated", "its network"),
+            (Claim("workspace-default", "Bound"), "ContainerNotCreated", "workspace-default is Bound"),
+            (UNBOUND, "VolumeNotReady", "no volume was made"),
+        ],
+    )
+    def test_without_a_word_for_a_while(self, claim: Claim | None, why: str, says: str) -> None:
+        young = plan(session(), observed(pod=pod(**WAITS), claim=claim))
+        assert (reason(young), young.requeue_after) == ("False Starting", timedelta(seconds=16))
+        old = pod(**WAITS, created=NOW - timedelta(seconds=20))
+        told = condition(plan(session(), observed(pod=old, claim=claim)).status.conditions, "Ready")
+        assert told is not None
+        assert (told.reason, says in told.message) == (why, True)
+
+    def test_not_by_an_init_container_that_takes_its_time(self) -> None:
+        slow = pod(**{**WAITS, "set_up": True}, created=NOW - timedelta(minutes=1))
+        assert reason(plan(session(), observed(pod=slow, claim=UNBOUND))) == "False Starting"
+
+
+class TestSilentNode:
+    """A node that is not heard of any more."""
+
+    def test_a_turn_under_way_is_waited_for(self) -> None:
+        before = plan(session(), observed(pod=pod(), runner=runner(bound=False))).status
+        made = plan(session(before), observed(pod=pod(node_silent=True), runner=runner("Busy", said(phase="Running"))))
+        assert reason(made) == "False NodeNotReady"
+        assert reason(made, "Reconciling") == "True NodeNotReady"
+        assert made.status.phase == "Running"
+        assert kinds(made) == [Listen]
+        again = plan(session(made.status), observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
+        assert reason(again) == "True Connected"
+
+    def test_an_answer_counts(self) -> None:
+        seen = observed(pod=pod(node_silent=True), runner=runner("Ready", said()))
+        assert reason(plan(session(AgentSessionStatus(turns=[known()])), seen)) == "True Completed"
+
+    def test_nothing_more_is_asked(self) -> None:
+        before = AgentSessionStatus(turns=[known(state="Completed")])
+        silent = observed(pod=pod(node_silent=True), runner=runner("Ready", said()))
+        assert kinds(plan(session(before, **TestLongRunning.spec), silent)) == [Listen]
+
+    def test_a_runner_that_was_asked_nothing_is_made_anew(self) -> None:
+        made = plan(session(), observed(pod=pod(node_silent=True), runner=runner(bound=False)))
+        assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+        assert reason(made) == "False NodeNotReady"
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_pod_that_does_not_go_is_removed_by_force_once_it_is_overdue(done: bool) -> None:
+    over = plan(session(), observed(pod=pod(), runner=runner("Ready", said()))).status
+    who = session(over) if done else session()
+    leaving = plan(who, observed(pod=pod(gone_by=NOW)))
+    assert (leaving.actions, leaving.requeue_after) == ([], timedelta(seconds=60))
+    overdue = plan(who, observed(pod=pod(gone_by=NOW - timedelta(seconds=60))))
+    assert overdue.actions == [DeleteRunner("s-11111111", "p-1", force=True)]
+
+
+def test_a_runner_of_another_session_is_never_asked() -> None:
+    made = plan(session(), observed(pod=pod(), runner=runner(session_uid="another")))
+    assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+    assert reason(made) == "False RunnerLost"
+
+
+def test_nothing_is_started_in_a_namespace_that_goes() -> None:
+    made = plan(session(), observed(namespace_ready=False, namespace_terminating=True, tenant=None))
+    assert made.actions == []
+    assert reason(made) == "False NamespaceNotReady"
+    message = condition(made.status.conditions, "Ready")
+    assert message is not None
+    assert "is being deleted" in message.message
+
+
 def test_an_answer_in_status_counts_when_the_pod_is_gone() -> None:
     made = plan(session(AgentSessionStatus(turns=[known(state="Completed")])), observed())
     assert reason(made) == "True Completed"
@@ -235,26 +366,45 @@ def test_a_new_leader_starts_no_follow_up_before_it_has_heard_the_runner() -> No
     assert [turn.id for turn in made.status.turns] == ["prompt"]
 
 
-@pytest.mark.parametrize(
-    "seen",
-    [
-        observed(pod=pod(running=False, ip=None)),
-        observed(pod=pod()),
-        observed(pod=pod(), runner=runner(bound=False)),
-    ],
-)
-def test_every_step_with_a_pod_ends_with_its_wall_clock(seen: Observed) -> None:
-    assert plan(session(), seen).requeue_after == timedelta(hours=1) - timedelta(seconds=3)
+ALONG_THE_WAY = [
+    observed(pod=pod(running=False, ip=None)),
+    observed(pod=pod()),
+    observed(pod=pod(), runner=runner(bound=False)),
+]
+
+
+@pytest.mark.parametrize("seen", ALONG_THE_WAY)
+def test_a_wall_clock_that_was_lowered_ends_every_step_with_a_pod(seen: Observed) -> None:
+    assert plan(session(limits={"wallClock": "10m"}), seen).requeue_after == timedelta(minutes=10, seconds=-3)
     assert seen.pod is not None
     late = replace(seen, pod=replace(seen.pod, started=NOW - timedelta(seconds=10)))
     assert reason(plan(session(limits={"wallClock": "10s"}), late)) == "False WallClockExceeded"
 
 
+@pytest.mark.parametrize("seen", ALONG_THE_WAY)
+@pytest.mark.parametrize("jump", [timedelta(hours=-2), timedelta(hours=2)])
+def test_a_clock_that_jumps_changes_nothing_in_a_session_that_runs(seen: Observed, jump: timedelta) -> None:
+    status = AgentSessionStatus(turns=[known()])
+    steady = decide(session(status), seen, INSTALL, NOW)
+    jumped = decide(session(status), seen, INSTALL, NOW + jump)
+    assert jumped.actions == steady.actions
+    assert jumped.requeue_after == steady.requeue_after
+    assert jumped.status.phase == steady.status.phase
+    assert reason(jumped, "Finished") is None
+
+
+def test_a_clock_that_was_put_back_does_not_hold_up_the_next_runner() -> None:
+    before = plan(session(), observed(pod=ended_pod("NotContained"))).status
+    made = decide(session(before), observed(pod=ended_pod("NotContained")), INSTALL, NOW - timedelta(hours=5))
+    assert made.requeue_after is not None
+    assert made.requeue_after <= timedelta(minutes=5)
+
+
 def test_a_refusal_of_the_api_server_stands_until_a_pod_is_there() -> None:
-    before = report.starting(session(), observed(), Trouble("RunnerRefused", "exceeded quota"), NOW)
+    before = report.starting(session(), observed(), Trouble("PodRefused", "exceeded quota"), NOW)
     again = plan(session(before), observed())
     assert kinds(again) == [CreateRunner]
-    assert reason(again) == "False RunnerRefused"
+    assert reason(again) == "False PodRefused"
     assert reason(plan(session(before), observed(pod=pod(running=False)))) == "False Starting"
 
 
@@ -342,7 +492,9 @@ def test_not_contained_stands_until_a_runner_is_contained() -> None:
         observed(tenant=None, pod=pod()),
         observed(pod=pod(), runner=runner("Failed", message="gone")),
         observed(pod=pod(), runner=runner("Busy"), usage=[served(stopped="TurnLimit")]),
-        observed(pod=pod(started=NOW - timedelta(hours=1)), runner=runner("Busy")),
+        observed(pod=pod(started=NOW - timedelta(hours=1), deadline=timedelta(hours=2)), runner=runner("Busy")),
+        observed(pod=pod(), runner=runner("Busy", session_uid="another")),
+        observed(pod=pod(deleting=True), namespace_terminating=True),
     ],
 )
 def test_what_was_asked_is_never_asked_again_elsewhere(seen: Observed) -> None:

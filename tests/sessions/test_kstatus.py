@@ -67,7 +67,10 @@ def test_one_that_does_what_it_should_is_current(phase: str, made: AgentSession,
         (session(runtime={"image": "other:1"}), observed()),
         (session(WORKING), observed()),
         (session(WORKING), observed(pod=pod(), runner=runner("Ready", said(phase="Failed")))),
-        (session(WORKING), observed(pod=pod(started=NOW - timedelta(hours=2)), runner=runner())),
+        (
+            session(WORKING),
+            observed(pod=pod(started=NOW - timedelta(hours=2), deadline=timedelta(hours=9)), runner=runner()),
+        ),
         (session(WORKING), observed(tenant=None, pod=pod())),
     ],
 )

@@ -2,7 +2,7 @@
 
 import json
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import pytest
 
 from agentsession.keys.grant import Grant, verify_grant
 from agentsession.keys.keyring import Keyring
-from agentsession.sessions.podview import PodView, Trouble, view
+from agentsession.sessions.podview import PodView, view
+from agentsession.sessions.trouble import Trouble
 from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY
 
 pytestmark = pytest.mark.unit
@@ -43,6 +44,7 @@ def seen(name: str) -> PodView:
         ("evicted", "RunnerEvicted", "ephemeral local storage usage exceeds"),
         ("image-unavailable", "ImageUnavailable", "localhost/agentsession/none:1"),
         ("unschedulable", "Unschedulable", "Insufficient cpu"),
+        ("container-lost", "RunnerEvicted", "its node lost the container"),
     ],
 )
 def test_what_is_wrong_is_said(name: str, reason: str, says: str) -> None:
@@ -66,6 +68,7 @@ def test_what_is_wrong_is_said(name: str, reason: str, says: str) -> None:
         ("evicted", True, True),
         ("image-unavailable", False, False),
         ("unschedulable", False, False),
+        ("container-lost", True, True),
     ],
 )
 def test_how_far_it_came(name: str, *, ended: bool, contained: bool) -> None:
@@ -134,4 +137,53 @@ def test_a_pod_that_the_kubelet_has_not_seen() -> None:
 def test_a_pod_that_the_kubelet_refused() -> None:
     status = {"phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected: Node didn't have enough cpu"}
     trouble = view({"metadata": {"name": "p", "uid": "u"}, "status": status}, verify).trouble
-    assert trouble == Trouble("RunnerExited", "Pod was rejected: Node didn't have enough cpu")
+    assert trouble == Trouble("PodRefused", "the node refuses the pod: Pod was rejected: Node didn't have enough cpu")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "reason"),
+    [
+        ("CreateContainerConfigError", "ContainerNotCreated"),
+        ("CreateContainerError", "ContainerNotCreated"),
+        ("RunContainerError", "ContainerNotCreated"),
+        ("ImageInspectError", "ImageUnavailable"),
+    ],
+)
+def test_why_a_container_does_not_start(waiting: str, reason: str) -> None:
+    pod = load("image-unavailable")
+    state = {"waiting": {"reason": waiting, "message": "no such key"}}
+    pod["status"]["initContainerStatuses"][0]["state"] = state
+    trouble = view(pod, verify).trouble
+    assert trouble is not None
+    assert (trouble.reason, "no such key" in trouble.message) == (reason, True)
+
+
+def test_a_process_that_never_ran_did_not_exit() -> None:
+    trouble = view(
+        changed("not-contained", {"exitCode": 128, "reason": "StartError", "message": "exec"}), verify
+    ).trouble
+    assert trouble == Trouble("ContainerNotCreated", "the node cannot start the container: exec")
+
+
+@pytest.mark.parametrize("name", ["running", "exited", "succeeded"])
+def test_who_disrupts_a_pod_explains_its_end(name: str) -> None:
+    pod = load(name)
+    why = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
+    pod["status"]["conditions"].append(why)
+    trouble = view(pod, verify).trouble
+    assert trouble == Trouble("RunnerEvicted", "the cluster ended the runner: EvictionByEvictionAPI: drained")
+    why["status"] = "False"
+    trouble = view(pod, verify).trouble
+    assert trouble is None or trouble.reason == "RunnerExited"
+
+
+def test_a_node_that_is_not_heard_of_leaves_its_mark() -> None:
+    silent = seen("node-silent")
+    assert (silent.node_silent, silent.running, silent.ended) == (True, True, False)
+    assert not any(seen(name).node_silent for name in ("running", "exited", "image-unavailable", "container-lost"))
+
+
+def test_what_the_kubelet_holds_a_pod_to() -> None:
+    pod = load("running")
+    assert view(pod, verify).deadline is None
+    assert view({**pod, "spec": {"activeDeadlineSeconds": 60}}, verify).deadline == timedelta(seconds=60)

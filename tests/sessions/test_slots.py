@@ -59,7 +59,7 @@ def test_other_tenants_and_namespaces_do_not_count() -> None:
         {"Accepted": "False ImageNotAllowed"},
         {"ResolvedRefs": "False ModelNotAllowed"},
         {"ResolvedRefs": "False PromptNotFound"},
-        {"Ready": "False RunnerRefused"},
+        {"Ready": "False PodRefused"},
     ],
 )
 def test_what_cannot_start_holds_nobody_up(said: dict[str, str]) -> None:

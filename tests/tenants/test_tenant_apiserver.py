@@ -9,7 +9,7 @@ import pytest
 from agentsession.api.tenant import AgentTenant
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.objects import Key, KubeObject, key_of
 from agentsession.kube.resource import (
     AGENTTENANTS,
     EVENTS,
@@ -66,6 +66,21 @@ async def test_a_claim_that_is_to_be_retained_has_no_owner(world: World) -> None
     await world.tenant(workspace={"size": "1Gi"})
     claim = await _there(world, PERSISTENTVOLUMECLAIMS, "agentsession-default")
     assert "ownerReferences" not in claim["metadata"]
+
+
+async def test_a_claim_that_has_lost_its_volume_is_said_and_made_anew_once_deleted(world: World) -> None:
+    await world.tenant(workspace={"size": "1Gi"})
+    await _says(world, "Ready")
+    lost = await _there(world, PERSISTENTVOLUMECLAIMS, "agentsession-default")
+    bound = {"pv.kubernetes.io/bind-completed": "yes"}
+    gone = {"metadata": {"annotations": bound}, "spec": {"volumeName": "a-volume-that-is-gone"}}
+    await world.api.merge_patch(PERSISTENTVOLUMECLAIMS, key_of(lost), gone)
+    told = await _says(world, "NamespaceNotReady")
+    assert "PersistentVolumeClaim agentsession-default has lost its volume: delete it" in str(told.status.conditions)
+    await world.api.delete(PERSISTENTVOLUMECLAIMS, key_of(lost))
+    await _says(world, "Ready")
+    anew = await _there(world, PERSISTENTVOLUMECLAIMS, "agentsession-default")
+    assert anew["metadata"]["uid"] != lost["metadata"]["uid"]
 
 
 async def test_what_the_egress_plane_finds_is_said_once(world: World) -> None:

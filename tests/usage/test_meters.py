@@ -23,11 +23,19 @@ KEYRING = Keyring.generate(datetime.now(UTC))
 KEY = ("n", "s")
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no silent process."""
+    for name in ("PULL_SECONDS", "SILENT_SECONDS"):
+        monkeypatch.setattr(meters_module, name, 60)
+
+
 class Peer:
     """An egress process that reports what it is told to, and what it was asked."""
 
     def __init__(self, incarnation: str) -> None:
         self.incarnation = incarnation
+        self.started = datetime.now(UTC) - timedelta(hours=1)
         self.sequence = 1
         self.sessions: list[SessionUsage] = []
         self.tenants: list[TenantCredential] = []
@@ -53,6 +61,7 @@ class Peer:
         await self.gate.wait()
         found = Report(
             incarnation=self.incarnation,
+            started=self.started,
             sequence=self.sequence,
             final=self.final,
             sessions=self.sessions,
@@ -198,6 +207,22 @@ async def test_a_process_that_ended_well_has_told_all(plane: Plane) -> None:
     assert plane.meters.lost(frozenset(), [(plane.begin, None)]) == {"c"}
 
 
+@pytest.mark.parametrize(
+    ("begun", "ended", "doubtful"),
+    [(-9, None, True), (-9, -2, True), (-90, -60, False), (-3, None, False), (5, None, False)],
+)
+async def test_a_new_operator_doubts_what_was_served_before_the_youngest_process(
+    plane: Plane, begun: int, ended: int | None, *, doubtful: bool
+) -> None:
+    await plane.peer("a")
+    youngest = await plane.peer("b")
+    youngest.started = plane.begin - timedelta(seconds=5)
+    await plane.meters.pull()
+    until = plane.begin + timedelta(seconds=ended) if ended is not None else None
+    busy = (plane.begin + timedelta(seconds=begun), until)
+    assert bool(plane.meters.lost(frozenset(), [busy])) == doubtful
+
+
 async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Plane) -> None:
     await plane.peer("a")
     silent = await plane.peer("b")
@@ -210,6 +235,29 @@ async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Pl
     silent.status = 200
     await plane.meters.settle()
     assert plane.meters.lost({"a", "b"}, [(plane.begin, None)]) == frozenset()
+
+
+async def test_who_settles_does_not_wait_for_what_is_known_to_be_silent(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plane.peer("a")
+    silent = await plane.peer("b")
+    await plane.meters.pull()
+    silent.status = 503
+    await plane.meters.settle()
+    silent.gate.clear()
+    try:
+        with monkeypatch.context() as impatient:
+            impatient.setattr(meters_module, "PULL_SECONDS", 3600)
+            impatient.setattr(meters_module, "SILENT_SECONDS", 0.05)
+            async with asyncio.timeout(60):
+                await plane.meters.settle()
+        assert plane.meters.lost({"a", "b"}, []) == {"b"}
+    finally:
+        silent.gate.set()
+    silent.status = 200
+    await plane.meters.settle()
+    assert plane.meters.lost({"a", "b"}, []) == frozenset()
 
 
 async def test_who_comes_during_a_pull_gets_the_next_one_and_shares_it(plane: Plane) -> None:

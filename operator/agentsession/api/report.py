@@ -41,6 +41,8 @@ class Report(StatusModel):
     """An answer to one pull."""
 
     incarnation: str
+    started: Timestamp | None = None
+    """When the process did: what was served before, it cannot have counted."""
     sequence: int
     final: bool = False
     """Whether it serves nobody any more: whatever it has served is in its reports, and it may vanish."""

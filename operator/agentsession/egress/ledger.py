@@ -5,7 +5,7 @@ Counters live as long as the process; its incarnation id tells the operator when
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal
 
@@ -32,6 +32,7 @@ class Ledger:
 
     def __init__(self, incarnation: str) -> None:
         self.incarnation = incarnation
+        self._started = datetime.now(UTC)
         self.sequence = 0
         self.reported = 0
         """The sequence up to which somebody has pulled."""
@@ -94,6 +95,7 @@ class Ledger:
         self.reported = self.sequence
         return Report(
             incarnation=self.incarnation,
+            started=self._started,
             sequence=self.sequence,
             final=self._closed,
             sessions=[self._usage(uid, a) for uid, a in self._accounts.items() if a.changed > after],

@@ -1,4 +1,4 @@
-"""The five caches that controllers read; kopf's watches fill them."""
+"""The caches that controllers read; kopf's watches fill them."""
 
 from dataclasses import dataclass, field
 
@@ -13,4 +13,5 @@ class Caches:
     tenants: Store = field(default_factory=Store)
     pods: Store = field(default_factory=Store)
     policies: Store = field(default_factory=Store)
+    claims: Store = field(default_factory=Store)
     namespaces: Store = field(default_factory=Store)

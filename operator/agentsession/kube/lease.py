@@ -50,6 +50,7 @@ class Election:
         self._held_until = float("-inf")
         self._mine: KubeObject | None = None  # the Lease as we last wrote it; None when that is uncertain
         self._seen: object = None
+        self._transitions = 0  # the most that were seen, also in a Lease that is not there any more
         self._seen_at = float("-inf")
 
     @property
@@ -102,18 +103,20 @@ class Election:
             return None
 
     def _may_write(self, lease: KubeObject | None) -> bool:
-        if lease is None:
-            return not self.epoch  # deleted under a leader: another may have made and held it meanwhile
-        spec = lease["spec"]
+        if lease is None and self.epoch:
+            return False  # deleted under a leader: another may have made and held it meanwhile
+        spec = lease["spec"] if lease is not None else {}
         holder = spec.get("holderIdentity")
         if holder == self._identity:
             return True
         if self.epoch:
             self._held_until = float("-inf")
             return False
-        if spec != self._seen:
+        self._transitions = max(self._transitions, spec.get("leaseTransitions", 0))
+        if spec != self._seen and (spec or self._seen is not None):  # one that vanished may still have its leader
             self._seen, self._seen_at = spec, self._clock()
-        return not holder or self._clock() - self._seen_at >= spec.get("leaseDurationSeconds", DURATION)
+        released = lease is not None and not holder
+        return released or self._clock() - self._seen_at >= spec.get("leaseDurationSeconds", DURATION)
 
     async def _write(self, client: LeaseClient, lease: KubeObject | None) -> KubeObject:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # for people to read
@@ -124,7 +127,7 @@ class Election:
         }
         old = lease["spec"] if lease else {}
         if old.get("holderIdentity") != self._identity:
-            spec |= {"acquireTime": now, "leaseTransitions": old.get("leaseTransitions", 0) + 1}
+            spec |= {"acquireTime": now, "leaseTransitions": max(self._transitions, old.get("leaseTransitions", 0)) + 1}
         if lease is None:
             namespace, name = self._key
             return await client.create(

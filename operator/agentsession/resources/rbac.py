@@ -51,7 +51,7 @@ OPERATOR = RoleSpec(
         Rule(CORE, ("pods",), (*READ, "create", "patch", "delete"), "runners, and the grant that is patched onto one"),
         Rule("networking.k8s.io", ("networkpolicies",), (*READ, *APPLY), "contains runners; repaired when touched"),
         Rule(CORE, ("serviceaccounts",), APPLY, "the account of runners, which has no rights"),
-        Rule(CORE, ("persistentvolumeclaims",), APPLY, "a tenant's workspace"),
+        Rule(CORE, ("persistentvolumeclaims",), (*READ, *APPLY), "a tenant's workspace, and what becomes of it"),
         Rule(CORE, ("namespaces",), READ, "a namespace's uid gives its runners their user id"),
         Rule(CORE, ("configmaps",), ("get",), "promptFrom"),
         Rule("events.k8s.io", ("events",), ("create",), "what kubectl describe shows"),

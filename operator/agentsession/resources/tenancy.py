@@ -5,7 +5,7 @@ import hashlib
 from agentsession.api.base import API_VERSION
 from agentsession.api.tenant import AgentTenant, Workspace
 
-from .names import RUNNER_SERVICE_ACCOUNT, claim_name
+from .names import RUNNER_LABEL, RUNNER_SERVICE_ACCOUNT, claim_name
 
 FIRST_UID = 100_000
 LAST_UID = 2**31 - 2
@@ -30,7 +30,11 @@ def service_account(namespace: str) -> dict[str, object]:
 
 def workspace_claim(tenant: AgentTenant, workspace: Workspace) -> dict[str, object]:
     """The tenant's PersistentVolumeClaim. With retain: Delete it goes when the AgentTenant goes."""
-    metadata: dict[str, object] = {"name": claim_name(tenant.metadata.name), "namespace": tenant.metadata.namespace}
+    metadata: dict[str, object] = {
+        "name": claim_name(tenant.metadata.name),
+        "namespace": tenant.metadata.namespace,
+        "labels": {RUNNER_LABEL: "true"},
+    }
     if workspace.retain == "Delete":
         metadata["ownerReferences"] = [
             {

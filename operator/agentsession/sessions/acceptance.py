@@ -11,7 +11,7 @@ from agentsession.resources.options import MAX_BYTES, options_json
 from agentsession.resources.pod import runner_resources
 
 from .observed import Observed
-from .podview import Trouble
+from .trouble import Trouble
 
 
 def refusal(session: AgentSession, install: Installation) -> Trouble | None:

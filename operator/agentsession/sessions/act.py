@@ -37,7 +37,7 @@ class Actor:
         install: Installation,
         surroundings: Surroundings,
         keyring: Callable[[], Keyring],
-        epoch: Callable[[], int],
+        epoch: int,
         starting: set[Slot],
     ) -> None:
         self._api = api
@@ -68,8 +68,8 @@ class Actor:
         match action:
             case CreateRunner():
                 await self._create(session, seen)
-            case DeleteRunner(pod_name, pod_uid):
-                await self._delete((session.metadata.namespace, pod_name), pod_uid)
+            case DeleteRunner(pod_name, pod_uid, force):
+                await self._delete((session.metadata.namespace, pod_name), pod_uid, 0 if force else None)
             case Listen(pod_uid, ip):
                 self._listeners.listen(session.key, Target(pod_uid, ip, session.metadata.uid))
             case Bind(pod_uid, ip):
@@ -82,9 +82,9 @@ class Actor:
                 with suppress(NotFoundError, ConflictError):
                     await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
 
-    async def _delete(self, key: Key, uid: str) -> None:
+    async def _delete(self, key: Key, uid: str, grace_seconds: int | None) -> None:
         try:
-            await self._api.delete(PODS, key, uid=uid)
+            await self._api.delete(PODS, key, uid=uid, grace_seconds=grace_seconds)
         except (NotFoundError, ConflictError):  # gone, and if it lost its label, no watch has told so
             known = self._caches.pods.by_uid(uid)
             if known is not None:
@@ -122,6 +122,6 @@ class Actor:
             namespace=session.metadata.namespace,
             tenant=tenant.metadata.name,
             tenant_uid=tenant.metadata.uid,
-            epoch=self._epoch(),
+            epoch=self._epoch,
         )
         return grant.sign(self._keyring())

@@ -28,8 +28,7 @@ from .decide import decide
 from .observe import Observer
 from .observed import Observed
 from .plan import Action, Once, Plan
-from .podview import Trouble
-from .slots import REFUSED
+from .trouble import POD_REFUSED, Trouble
 from .usage import only_counted
 
 USAGE_PERIOD = timedelta(seconds=10)
@@ -109,7 +108,7 @@ class SessionController:
         try:
             await self._actor.act(session, seen, action)
         except (ForbiddenError, InvalidError) as error:
-            why = Trouble(REFUSED, f"the API server refuses the runner pod: {error.message}")
+            why = Trouble(POD_REFUSED, f"the API server refuses the pod: {error.message}")
             told = session.model_copy(update={"status": plan.status})
             status = report.starting(told, seen, why, self._now())
             raw = self._caches.sessions.get(session.key)

@@ -7,21 +7,23 @@ from agentsession.api.base import is_true
 from agentsession.api.conditions import FINISHED
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
-from agentsession.api.values import parse_duration
 
 from . import report
 from .acceptance import refusal, unresolved
+from .ends import agent_failed, deadline, failure, interrupted, over_limit
+from .holdup import held_up
 from .observed import Observed
-from .plan import Action, Bind, CreateRunner, DeleteRunner, DeleteSession, Listen, Plan, Prompt
-from .podview import PodView, Trouble
+from .plan import Action, Bind, CreateRunner, DeleteSession, Listen, Plan, Prompt
+from .podview import PodView
+from .removal import remove, retry_wait
 from .slots import AT_CAPACITY
+from .trouble import Trouble
 from .turns import Progress, progress
 
 POLL = timedelta(seconds=5)
 """How soon to look again for what no watch tells: a ConfigMap."""
 WAIT = timedelta(seconds=30)
 """How soon a session at capacity looks again; a slot that becomes free wakes the oldest at once."""
-RETRY_LEAST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=5)
 STARTING = Trouble("Starting", "the runner is on its way: pod, containment check, connection of the agent")
 """One text for the whole way: each step of it that status told would cost a write."""
 
@@ -31,8 +33,8 @@ def decide(session: AgentSession, seen: Observed, install: Installation, now: da
     if is_true(session.status.conditions, FINISHED):
         return _after_finish(session, seen, now)
     talk = progress(session, seen.prompt, seen.runner, now)
-    if session.spec.lifecycle == "Ephemeral" and talk.answered:
-        return _finish(session, seen, talk, _turn_limit(session, seen) if talk.failed else None, now)
+    if session.spec.lifecycle == "Ephemeral" and talk.answered and not (talk.failed and interrupted(seen)):
+        return _finish(session, seen, talk, failure(session, seen) if talk.failed else None, now)
     if seen.pod is None or seen.pod.deleting:
         return _without_runner(session, seen, talk, install, now)
     return _with_pod(session, seen, seen.pod, talk, now)
@@ -43,14 +45,19 @@ def _without_runner(
 ) -> Plan:
     if talk.turns:
         lost = Trouble("RunnerLost", "the runner pod went away; what it had been asked is not asked again")
-        return _finish(session, seen, talk, lost, now)
+        told = seen.pod.trouble if seen.pod is not None else None
+        return _finish(session, seen, talk, lost if told is None or told.reason == "RunnerExited" else told, now)
+    if seen.namespace_terminating:
+        going = Trouble("NamespaceNotReady", f"namespace {session.metadata.namespace} is being deleted")
+        return Plan(report.waiting(session, going, now))
     if (refused := refusal(session, install)) is not None:
         return Plan(report.refused(session, refused, now))
     if (missing := unresolved(session, seen)) is not None:
         again = POLL if missing.reason == "PromptNotFound" else None
         return Plan(report.unresolved(session, missing, now), requeue_after=again)
     if seen.pod is not None:
-        return Plan(report.starting(session, seen, Trouble("Starting", "the previous runner pod is going away"), now))
+        leaving = Trouble("Starting", "the previous runner pod is going away")
+        return Plan(report.starting(session, seen, leaving, now), *remove(seen.pod, now))
     if not seen.namespace_ready:
         waiting = Trouble("NamespaceNotReady", "the namespace's NetworkPolicy is not in place yet")
         return Plan(report.starting(session, seen, waiting, now))
@@ -64,30 +71,38 @@ def _without_runner(
 def _with_pod(session: AgentSession, seen: Observed, pod: PodView, talk: Progress, now: datetime) -> Plan:
     if pod.grant is None or pod.grant.session_uid != session.metadata.uid:
         strange = Trouble("Starting", "a pod of the runner's name that the operator did not make is being removed")
-        return Plan(report.starting(session, seen, strange, now), [DeleteRunner(pod.name, pod.uid)], POLL)
+        return Plan(report.starting(session, seen, strange, now), *remove(pod, now))
     if seen.tenant_problem is None and (seen.tenant is None or seen.tenant.metadata.uid != pod.grant.tenant_uid):
         return _finish(session, seen, talk, Trouble("TenantDeleted", "its AgentTenant was deleted"), now)
-    if (over := _over_limit(session, seen, pod, now)) is not None:
+    if (over := over_limit(session, seen, pod, now)) is not None:
         return _finish(session, seen, talk, over, now)
     if pod.ended:
         ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
         return _finish(session, seen, talk, ended, now) if talk.turns else _retry(session, seen, pod, ended, now)
     if pod.ip is None or not pod.running:
-        status = report.starting(session, seen, pod.trouble or STARTING, now)
-        return Plan(status, requeue_after=_deadline(session, pod, now))
+        if talk.turns:  # it is just ending: the pod says so next
+            return Plan(session.status, requeue_after=deadline(session, pod, now))
+        why, again = held_up(pod, seen.claim, now)
+        status = report.starting(session, seen, why or STARTING, now)
+        return Plan(status, requeue_after=_soonest(again, deadline(session, pod, now)))
     return _with_runner(session, seen, pod, pod.ip, talk, now)
 
 
 def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, talk: Progress, now: datetime) -> Plan:
     state, listen = seen.runner, Listen(pod.uid, ip)
-    deadline = _deadline(session, pod, now)
+    left = deadline(session, pod, now)
     if state is not None and state.phase == "Failed":
-        failed = Trouble("AgentFailed", f"the agent process ended, it says: {state.message or 'nothing'}")
-        return _finish(session, seen, talk, failed, now)
+        return _finish(session, seen, talk, agent_failed(state), now)
+    if state is not None and state.session_uid not in (None, session.metadata.uid):
+        return _impostor(session, seen, pod, talk, now)
+    if state is not None and state.phase == "Draining":  # something ends it, and the pod will say what
+        return Plan(session.status, [listen], left)
+    if pod.node_silent:
+        return _on_a_silent_node(session, seen, pod, talk, listen, now)
     if state is None or state.phase == "Starting":
         if talk.turns:  # an operator that has just begun to lead: nothing has changed but who listens
-            return Plan(report.serving(session, seen, replace(talk, next=None), now), [listen], deadline)
-        return Plan(report.starting(session, seen, STARTING, now), [listen], deadline)
+            return Plan(report.serving(session, seen, replace(talk, next=None), now), [listen], left)
+        return Plan(report.starting(session, seen, STARTING, now), [listen], left)
     if talk.next is None and not talk.turns:
         missing = Trouble("PromptNotFound", seen.prompt_problem or "the prompt is not there yet")
         return Plan(report.unresolved(session, missing, now), [listen], POLL)
@@ -96,7 +111,7 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         actions.append(Bind(pod.uid, ip))
     if talk.next is not None:
         actions.append(Prompt(pod.uid, ip, talk.next.uuid, talk.next.text))
-    return Plan(report.serving(session, seen, talk, now), actions, deadline)
+    return Plan(report.serving(session, seen, talk, now), actions, left)
 
 
 def _finish(session: AgentSession, seen: Observed, talk: Progress, why: Trouble | None, now: datetime) -> Plan:
@@ -105,45 +120,43 @@ def _finish(session: AgentSession, seen: Observed, talk: Progress, why: Trouble 
 
 def _after_finish(session: AgentSession, seen: Observed, now: datetime) -> Plan:
     status = report.late_usage(session, seen)
-    if seen.pod is not None and not seen.pod.deleting:
-        return Plan(status, [DeleteRunner(seen.pod.name, seen.pod.uid)], _ttl(session, now))
     left = _ttl(session, now)
-    if left is not None and left <= timedelta(0):
+    if left is not None and left <= timedelta(0) and (seen.pod is None or seen.pod.deleting):
         return Plan(session.status, [DeleteSession()])
-    return Plan(status, requeue_after=left)
+    actions, again = remove(seen.pod, now) if seen.pod is not None else ([], None)
+    return Plan(status, actions, _soonest(left, again))
+
+
+def _on_a_silent_node(
+    session: AgentSession, seen: Observed, pod: PodView, talk: Progress, listen: Listen, now: datetime
+) -> Plan:
+    """The agent may go on there: what it was asked is waited for until the cluster gives the node up."""
+    why = "the node of the runner is not heard of"
+    if not talk.turns:
+        silent = Trouble("NodeNotReady", f"{why}: another runner is made")
+        return Plan(report.starting(session, seen, silent, now), *remove(pod, now))
+    silent = Trouble("NodeNotReady", f"{why}: if it comes back, the session goes on; else the cluster removes the pod")
+    return Plan(report.silent(session, silent, now), [listen])
+
+
+def _impostor(session: AgentSession, seen: Observed, pod: PodView, talk: Progress, now: datetime) -> Plan:
+    other = Trouble("RunnerLost", "the process in the runner pod says that it serves another session")
+    if talk.turns:
+        return _finish(session, seen, talk, other, now)
+    return Plan(report.starting(session, seen, other, now), *remove(pod, now))
 
 
 def _retry(session: AgentSession, seen: Observed, pod: PodView, ended: Trouble, now: datetime) -> Plan:
-    """A runner that ended before its first turn is made anew: at once would hammer, so the wait doubles each time."""
-    since = report.unready_since(session) or now
-    end = pod.ended_at or now
-    wait = min(max(end - since, RETRY_LEAST), RETRY_MOST) - (now - end)
+    """A runner that ended before its first turn is made anew, after a while."""
     status = report.starting(session, seen, ended, now)
-    if wait <= timedelta(0):
-        return Plan(status, [DeleteRunner(pod.name, pod.uid)])
-    return Plan(status, requeue_after=wait)
+    wait = retry_wait(pod.ended_at or now, report.unready_since(session) or now, now)
+    if wait > timedelta(0):
+        return Plan(status, requeue_after=wait)
+    return Plan(status, *remove(pod, now))
 
 
-def _over_limit(session: AgentSession, seen: Observed, pod: PodView, now: datetime) -> Trouble | None:
-    if (over := _turn_limit(session, seen)) is not None:
-        return over
-    left = _deadline(session, pod, now)
-    if left is not None and left <= timedelta(0):
-        return Trouble("WallClockExceeded", f"limits.wallClock: {session.spec.limits.wall_clock} are over")
-    return None
-
-
-def _turn_limit(session: AgentSession, seen: Observed) -> Trouble | None:
-    if not any(usage.stopped == "TurnLimit" for usage in seen.usage):
-        return None
-    limit = session.spec.limits.turns
-    return Trouble("TurnLimitReached", f"limits.turns: the agent made {limit} model requests and asked for more")
-
-
-def _deadline(session: AgentSession, pod: PodView, now: datetime) -> timedelta | None:
-    if pod.started is None:
-        return None
-    return pod.started + parse_duration(session.spec.limits.wall_clock) - now
+def _soonest(*waits: timedelta | None) -> timedelta | None:
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _ttl(session: AgentSession, now: datetime) -> timedelta | None:

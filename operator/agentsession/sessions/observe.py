@@ -17,12 +17,13 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import KubeObject, is_terminating
 from agentsession.kube.resource import CONFIGMAPS
-from agentsession.resources.names import NETWORK_POLICY, runner_pod_name
+from agentsession.resources.names import NETWORK_POLICY, claim_name, runner_pod_name
 from agentsession.resources.network import network_policy
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
 
+from .holdup import ABSENT, Claim
 from .observed import Observed
 from .podview import PodView, view
 from .slots import Slot, free_slots
@@ -65,6 +66,8 @@ class Observer:
             tenant=tenant,
             tenant_problem=unreadable,
             namespace_ready=self._namespace_ready(namespace),
+            namespace_terminating=self._terminating(namespace),
+            claim=self._claim(tenant),
             prompt=prompt,
             prompt_problem=problem,
             pod=pod,
@@ -91,6 +94,17 @@ class Observer:
         if known is None or is_terminating(known):
             return False
         return policy is not None and policy["spec"] == network_policy(namespace, self._install)["spec"]
+
+    def _claim(self, tenant: AgentTenant | None) -> Claim | None:
+        if tenant is None or tenant.spec.workspace is None:
+            return None
+        name = claim_name(tenant.metadata.name)
+        known = self._caches.claims.get((tenant.metadata.namespace, name))
+        return Claim(name, known.get("status", {}).get("phase", "Pending") if known is not None else ABSENT)
+
+    def _terminating(self, namespace: str) -> bool:
+        known = self._caches.namespaces.get(("", namespace))
+        return known is not None and is_terminating(known)
 
     async def _prompt(self, session: AgentSession, runner: State | None) -> tuple[str | None, str | None]:
         """The first turn's text, or why it is not there. Not read again once the runner has it, or has answered."""

@@ -6,6 +6,7 @@ from agentsession.api.report import SessionUsage
 from agentsession.api.tenant import AgentTenant
 from agentsession_runner.protocol import State
 
+from .holdup import Claim
 from .podview import PodView
 
 
@@ -18,6 +19,10 @@ class Observed:
     """Why the tenant cannot be read, if it is there and cannot."""
     namespace_ready: bool
     """The namespace is known and has our NetworkPolicy as it should be."""
+    namespace_terminating: bool
+    """It is being deleted: nothing can be created in it."""
+    claim: Claim | None
+    """The tenant's; None if it has no workspace."""
     prompt: str | None
     """Text of the first turn; None if promptFrom does not resolve, or is no longer needed."""
     prompt_problem: str | None

@@ -18,10 +18,11 @@ class CreateRunner(Once):
 
 @dataclass(frozen=True)
 class DeleteRunner:
-    """Delete that very pod, and no later one of the same name."""
+    """Delete that very pod, and no later one of the same name. `force`: do not wait for its node to say that it did."""
 
     pod_name: str
     pod_uid: str
+    force: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ from agentsession.resources.names import claim_name, runner_pod_name
 from agentsession.resources.pod import workspace_sub_path
 
 from .observed import Observed
-from .podview import Trouble
-from .slots import REFUSED
+from .trouble import POD_REFUSED, Trouble
 from .turns import Progress
 from .turns import started as turns_started
 from .usage import merged
@@ -84,6 +83,11 @@ def starting(
         status.pod_name = runner_pod_name(session.metadata.name, session.metadata.uid)
         status.start_type = "Cold"
     return status
+
+
+def silent(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionStatus:
+    """The runner had accepted work, and nobody knows what has become of it."""
+    return _status(session, session.status.phase, [*_resolved(), *_not_ready(why)], now)
 
 
 def serving(session: AgentSession, seen: Observed, talk: Progress, now: datetime) -> AgentSessionStatus:
@@ -206,7 +210,7 @@ def _uncontained(session: AgentSession) -> Trouble | None:
 def _refused(session: AgentSession) -> Trouble | None:
     """That the API server refused the pod: it stands until one is created."""
     last = condition(session.status.conditions, READY)
-    return Trouble(last.reason, last.message) if last is not None and last.reason == REFUSED else None
+    return Trouble(last.reason, last.message) if last is not None and last.reason == POD_REFUSED else None
 
 
 def _not_ready(why: Trouble) -> list[Mark]:

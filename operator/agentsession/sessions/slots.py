@@ -13,8 +13,9 @@ from agentsession.api.tenant import TenantSessions
 from agentsession.kube.objects import KubeObject, condition_of, labels_of
 from agentsession.resources.names import TENANT_LABEL, runner_pod_name
 
+from .trouble import POD_REFUSED
+
 AT_CAPACITY = "TenantAtCapacity"
-REFUSED = "RunnerRefused"
 OWN_FAULTS = {"ModelNotAllowed", "PromptNotFound"}
 """What a session lacks by itself. What its tenant lacks, all lack; when that is there, the oldest still comes first."""
 
@@ -83,7 +84,7 @@ def _may_start(session: KubeObject) -> bool:
         condition_of(session, FINISHED)[0] != "True"
         and condition_of(session, ACCEPTED)[0] != "False"
         and condition_of(session, RESOLVED_REFS)[1] not in OWN_FAULTS
-        and condition_of(session, READY)[1] != REFUSED
+        and condition_of(session, READY)[1] != POD_REFUSED
         and "deletionTimestamp" not in session["metadata"]
     )
 

@@ -15,7 +15,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
 from agentsession.kube.events import EventRecorder, Severity
-from agentsession.kube.objects import Key, KubeObject, uid_of
+from agentsession.kube.objects import Key, KubeObject, key_of, uid_of
 from agentsession.kube.resource import (
     AGENTTENANTS,
     NETWORKPOLICIES,
@@ -89,10 +89,16 @@ class TenantController:
             await self._hold_policy(tenant.key)
             await self._apply_once(tenant.key, SERVICEACCOUNTS, service_account(tenant.metadata.namespace))
             if tenant.spec.workspace is not None:
-                claim = workspace_claim(tenant, tenant.spec.workspace)
-                await self._apply_once(tenant.key, PERSISTENTVOLUMECLAIMS, claim)
+                return await self._hold_claim(tenant.key, workspace_claim(tenant, tenant.spec.workspace))
         except (ForbiddenError, InvalidError, NotFoundError) as error:
             return f"the API server refuses: {error.message}"
+        return None
+
+    async def _hold_claim(self, tenant: Key, claim: KubeObject) -> str | None:
+        known = self._caches.claims.get(key_of(claim))
+        await self._apply_once(tenant, PERSISTENTVOLUMECLAIMS, claim, gone=known is None)
+        if known is not None and known.get("status", {}).get("phase") == "Lost":
+            return f"PersistentVolumeClaim {key_of(claim)[1]} has lost its volume: delete it to have a new one, empty"
         return None
 
     async def _hold_policy(self, tenant: Key) -> None:
@@ -104,9 +110,10 @@ class TenantController:
             self._caches.policies.observe("MODIFIED", applied)
             self._changed(tenant)
 
-    async def _apply_once(self, tenant: Key, resource: Resource, body: KubeObject) -> None:
+    async def _apply_once(self, tenant: Key, resource: Resource, body: KubeObject, *, gone: bool = False) -> None:
+        """`gone`: it is watched, and not there."""
         text = json.dumps(body, sort_keys=True)
-        if text not in self._applied.get(tenant, set()):
+        if gone or text not in self._applied.get(tenant, set()):
             await self._api.apply(resource, body)
             self._applied.setdefault(tenant, set()).add(text)
 

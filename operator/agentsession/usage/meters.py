@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -16,8 +17,13 @@ from agentsession.keys.call import usage_call
 from agentsession.keys.keyring import Keyring
 
 PERIOD = 2.0
-PULL_SECONDS = 5.0
-SETTLE_TRIES = 3
+PULL_SECONDS = 2.0
+"""How long to wait for one process."""
+SILENT_SECONDS = 0.25
+"""The same for one that did not answer the last times: who settles must not wait for what is gone."""
+SETTLE_TRIES = 2
+HANDOVER = timedelta(seconds=10)
+"""What a session was served so shortly before this operator began may not be in its status yet."""
 REMEMBERED = timedelta(days=31)
 """Longer than a session can last."""
 logger = logging.getLogger(__name__)
@@ -69,11 +75,14 @@ class Meters:
         self._pulls = 0
         self._complete = False
         self._last: dict[str, tuple[str, int]] = {}
+        self._unanswered: Counter[str] = Counter()
         self._sessions: dict[Key, dict[tuple[str, str], SessionUsage]] = {}
         self._credentials: dict[Key, dict[str, TenantCredential]] = {}
         self._heard: dict[str, datetime] = {}
         self._gone: dict[str, _Silence] = {}
         self._final: set[str] = set()
+        self._began: datetime | None = None
+        self._started: dict[str, datetime] = {}
         self._answered: Set[str] = frozenset()
         self._alive: Set[str] | None = None
 
@@ -93,7 +102,20 @@ class Meters:
             return frozenset()
         silent = {name: _Silence(since, None) for name, since in self._heard.items() if name not in self._alive}
         doubtful = (name for name, silence in (self._gone | silent).items() if _overlaps(silence, busy))
-        return frozenset([*(served - self._alive - self._final), *doubtful])
+        return frozenset(
+            [*(served - self._alive - self._final), *doubtful, *(["before"] if self._inherited(busy) else [])]
+        )
+
+    def _inherited(self, busy: Busy) -> bool:
+        """Whether it was busy before this operator began, and before a process started that may have replaced another:
+        nobody is left who knows of that one."""
+        return any(
+            self._began is not None
+            and begun < self._began
+            and (ended is None or ended >= self._began - HANDOVER)
+            and (not self._started or max(self._started.values()) > begun)
+            for begun, ended in busy
+        )
 
     def forget(self, key: Key) -> None:
         """The session is gone."""
@@ -106,7 +128,10 @@ class Meters:
             await asyncio.sleep(PERIOD)
 
     async def settle(self) -> None:
-        """Have the last word of every process. One that will not answer counts as gone until it does."""
+        """Have the last word of every process. One that will not answer counts as gone until it does.
+
+        Takes SETTLE_TRIES * PULL_SECONDS at most, far less when it is known to be silent.
+        """
         for _ in range(SETTLE_TRIES):
             if await self.pull():
                 return
@@ -126,16 +151,21 @@ class Meters:
 
     async def _pull(self) -> bool:
         try:
-            peers = await self._resolve(self._peers_url)
-        except OSError as error:
+            async with asyncio.timeout(PULL_SECONDS):
+                peers = await self._resolve(self._peers_url)
+        except OSError as error:  # TimeoutError is one
             logger.warning("egress processes cannot be found: %s", error)
             peers = []
         asked = self._now()
         answers = await asyncio.gather(*(self._ask(peer) for peer in peers))
         reports = [answer for answer in answers if answer is not None]
         self._last = {peer: self._last[peer] for peer in peers if peer in self._last}
+        self._unanswered = Counter({peer: self._unanswered[peer] for peer in peers})
         self._answered = {report.incarnation for report in reports}
+        self._began = self._began or asked
         for report in reports:
+            if report.started is not None:
+                self._started[report.incarnation] = report.started
             if report.final:
                 self._heard.pop(report.incarnation, None)
                 self._final.add(report.incarnation)
@@ -152,13 +182,15 @@ class Meters:
         incarnation, sequence = self._last.get(peer, ("", 0))
         headers = {"Authorization": f"Bearer {usage_call(self._keyring(), self._now())}"}
         try:
-            async with asyncio.timeout(PULL_SECONDS):
+            async with asyncio.timeout(PULL_SECONDS if self._unanswered[peer] < SETTLE_TRIES else SILENT_SECONDS):
                 report = await self._get(peer, sequence, headers)
                 if report.incarnation != incarnation and sequence:
                     report = await self._get(peer, 0, headers)
         except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
             logger.warning("egress process %s did not report: %s", peer, type(error).__name__)
+            self._unanswered[peer] += 1
             return None
+        self._unanswered[peer] = 0
         self._last[peer] = (report.incarnation, report.sequence)
         return report
 
@@ -186,6 +218,7 @@ class Meters:
         for name in self._heard.keys() - alive:
             logger.info("egress process %s is gone", name)
             self._gone[name] = _Silence(self._heard.pop(name), now)
+            self._started.pop(name, None)
         self._gone = {name: item for name, item in self._gone.items() if item.until and now - item.until < REMEMBERED}
         for key, known in self._credentials.items():
             for name in known.keys() - alive:

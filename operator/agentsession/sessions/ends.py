@@ -1,0 +1,55 @@
+"""What ends a session before its answer: its limits, its agent, or whatever ends its pod. Pure."""
+
+from datetime import datetime, timedelta
+
+from agentsession.api.session import AgentSession
+from agentsession.api.values import parse_duration
+from agentsession_runner.protocol import State
+
+from .observed import Observed
+from .podview import PodView
+from .trouble import Trouble
+
+
+def over_limit(session: AgentSession, seen: Observed, pod: PodView, now: datetime) -> Trouble | None:
+    """The limit that a running session has reached."""
+    if (over := _turn_limit(session, seen)) is not None:
+        return over
+    left = deadline(session, pod, now)
+    if left is not None and left <= timedelta(0):
+        return Trouble("WallClockExceeded", f"limits.wallClock: {session.spec.limits.wall_clock} are over")
+    return None
+
+
+def interrupted(seen: Observed) -> bool:
+    """Something has ended the runner, and with it the turn: that explains the end, not the runner's last words."""
+    draining = seen.runner is not None and seen.runner.phase == "Draining"
+    return draining or seen.pod is None or seen.pod.deleting or seen.pod.ended
+
+
+def failure(session: AgentSession, seen: Observed) -> Trouble | None:
+    """What explains a turn that failed; None: the agent's own words do."""
+    if (limit := _turn_limit(session, seen)) is not None:
+        return limit
+    return agent_failed(seen.runner) if seen.runner is not None and seen.runner.phase == "Failed" else None
+
+
+def agent_failed(state: State) -> Trouble:
+    """The agent process is gone."""
+    return Trouble("AgentFailed", f"the agent process ended, it says: {state.message or 'nothing'}")
+
+
+def deadline(session: AgentSession, pod: PodView, now: datetime) -> timedelta | None:
+    """The time left of a wallClock that was lowered. What the pod was made with its node holds it to, by its own clock:
+    a step of this machine's clock ends nothing."""
+    limit = parse_duration(session.spec.limits.wall_clock)
+    if pod.started is None or (pod.deadline is not None and pod.deadline <= limit):
+        return None
+    return pod.started + limit - now
+
+
+def _turn_limit(session: AgentSession, seen: Observed) -> Trouble | None:
+    if not any(usage.stopped == "TurnLimit" for usage in seen.usage):
+        return None
+    limit = session.spec.limits.turns
+    return Trouble("TurnLimitReached", f"limits.turns: the agent made {limit} model requests and asked for more")
