@@ -167,6 +167,6 @@ async def test_a_rollout_of_the_egress_plane_makes_nothing_an_estimate(team: Tea
     more = {"spec": {"followUps": [{"id": "more", "prompt": "[[say: two]]"}]}}
     await world.api.merge_patch(AGENTSESSIONS, (team.namespace, "s"), more)
     done = await team.idle("s", turns=2)
-    _assert_exact(done, await world.model.requests(team.key))
+    assert_exact(done, await world.model.requests(team.key))
     assert done.status.usage is not None
     assert len(done.status.usage.meters) == 2
