@@ -15,6 +15,7 @@ from agentsession.kube.resource import (
     NETWORKPOLICIES,
     PERSISTENTVOLUMECLAIMS,
     PODS,
+    SERVICEACCOUNTS,
     Resource,
 )
 from agentsession.kube.workqueue import Priority, WorkQueue
@@ -40,6 +41,7 @@ class Queues:
             PODS: self._pod_changed,
             NETWORKPOLICIES: lambda key, _: self._namespace_changed(key[0]),
             PERSISTENTVOLUMECLAIMS: lambda key, _: self._namespace_changed(key[0]),
+            SERVICEACCOUNTS: lambda key, _: self._tenants_changed(key[0]),
             NAMESPACES: lambda key, _: self._namespace_changed(key[1]),
         }
 
@@ -72,7 +74,7 @@ class Queues:
             self._views.pop(key, None)
             return False
         try:
-            looks = (view(pod, _unverified), annotations_of(pod).get(GRANT_ANNOTATION))
+            looks = (view(pod, _unverified), annotations_of(pod).get(GRANT_ANNOTATION), labels_of(pod))
         except (
             ValidationError
         ):  # who may write a pod's status can write nonsense: its session's affair, not the watch's
@@ -89,9 +91,12 @@ class Queues:
             for session in next_waiting(sessions, pods, known):
                 self.sessions.add(key_of(session))
 
-    def _namespace_changed(self, namespace: str) -> None:
+    def _tenants_changed(self, namespace: str) -> None:
         for tenant in self._caches.tenants.in_namespace(namespace):
             self.tenants.add(key_of(tenant))
+
+    def _namespace_changed(self, namespace: str) -> None:
+        self._tenants_changed(namespace)
         for session in self._unfinished(namespace):
             self.sessions.add(key_of(session))
 

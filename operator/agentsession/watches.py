@@ -22,6 +22,7 @@ from agentsession.kube.resource import (
     NETWORKPOLICIES,
     PERSISTENTVOLUMECLAIMS,
     PODS,
+    SERVICEACCOUNTS,
     Resource,
 )
 from agentsession.kube.resync import resync
@@ -70,7 +71,8 @@ def watched(caches: Caches) -> list[tuple[Resource, Store, str]]:
         (AGENTSESSIONS, caches.sessions, ""),
         (AGENTTENANTS, caches.tenants, ""),
         (PODS, caches.pods, OURS),
-        (NETWORKPOLICIES, caches.policies, OURS),
+        (NETWORKPOLICIES, caches.policies, ""),
+        (SERVICEACCOUNTS, caches.accounts, OURS),
         (PERSISTENTVOLUMECLAIMS, caches.claims, OURS),
         (NAMESPACES, caches.namespaces, ""),
     ]

@@ -27,6 +27,7 @@ VALUES = {
         "images": ["runner:2"],
         "runtimeClassNames": ["gvisor"],
         "hostUsers": False,
+        "networkPolicies": ["vouched"],
     }
 }
 UNGUARDED = "tests.example/unguarded"

@@ -10,7 +10,7 @@ import pytest
 from devcluster import cluster, images, install, project, settings
 from devcluster.demo import scene
 
-from .world import Installed, Team, World, entered
+from .world import VOUCHED, Installed, Team, World, entered
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +22,12 @@ def installed() -> Installed:
         images.load(image)
     references = {name: image.reference for name, image in built.items()}
     scene.start_scripted_model(made.kubeconfig, references["scripted"])
-    upstreams: dict[str, object] = {"upstreams": [scene.REAL_API, scene.SCRIPTED_API]}
+    chosen: dict[str, object] = {
+        "upstreams": [scene.REAL_API, scene.SCRIPTED_API],
+        "runner": {"networkPolicies": [VOUCHED]},
+    }
     wanted = install.image_values(references["operator"], references["runner"])
-    install.install(made.kubeconfig, install.merge(install.SMALL, wanted, upstreams))
+    install.install(made.kubeconfig, install.merge(install.SMALL, wanted, chosen))
     return Installed(made.kubeconfig, references)
 
 

@@ -31,16 +31,16 @@ async def survey(world: World, neighbour: Place, *runners: Place) -> Map:
         open=Targets(
             names=NAMES,
             tcp=[
-                *await _service(world, "default", "kubernetes"),
-                *await _service(world, "kube-system", "kube-dns"),
-                *await _service(world, "scripted-model", "scripted-model"),
-                *await _service(world, SYSTEM, "agentsession-operator"),
-                *await _service(world, SYSTEM, "agentsession-canary"),
+                *await service(world, "default", "kubernetes"),
+                *await service(world, "kube-system", "kube-dns"),
+                *await service(world, "scripted-model", "scripted-model"),
+                *await service(world, SYSTEM, "agentsession-operator"),
+                *await service(world, SYSTEM, "agentsession-canary"),
                 *await _kubelets(world),
                 f"{await neighbour.address()}:{PORT}",
             ],
             dns=[
-                *await _service(world, "kube-system", "kube-dns", protocol="UDP"),
+                *await service(world, "kube-system", "kube-dns", protocol="UDP"),
             ],
         ),
         guarded=Targets(
@@ -49,7 +49,7 @@ async def survey(world: World, neighbour: Place, *runners: Place) -> Map:
                 *[f"{address}:8081" for address in await _pods(world, "egress")],
             ]
         ),
-        egress=[*await _service(world, SYSTEM, "agentsession-egress")],
+        egress=[*await service(world, SYSTEM, "agentsession-egress")],
     )
 
 
@@ -59,7 +59,7 @@ async def operator(world: World) -> Place:
     return Place(world, SYSTEM, pods.items[0]["metadata"]["name"], "operator")
 
 
-async def _service(world: World, namespace: str, name: str, protocol: str = "TCP") -> list[str]:
+async def service(world: World, namespace: str, name: str, protocol: str = "TCP") -> list[str]:
     """A Service by its ClusterIP and by each endpoint."""
     spec = (await world.api.get(SERVICES, (namespace, name)))["spec"]
     found = [f"{spec['clusterIP']}:{port['port']}" for port in spec["ports"] if port.get("protocol") == protocol]

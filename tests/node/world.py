@@ -27,6 +27,8 @@ from devcluster.install import NAMESPACE as SYSTEM
 
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "Role", "roles")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
+VOUCHED = "vouched"
+"""Name of the NetworkPolicy that the installer lists."""
 SECONDS = 60.0
 """Patience of every wait; what takes longer is a failure."""
 

@@ -7,7 +7,15 @@ import pytest
 
 from agentsession.kube.caches import Caches
 from agentsession.kube.objects import Key
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, NETWORKPOLICIES, PODS, Resource
+from agentsession.kube.resource import (
+    AGENTSESSIONS,
+    AGENTTENANTS,
+    NAMESPACES,
+    NETWORKPOLICIES,
+    PODS,
+    SERVICEACCOUNTS,
+    Resource,
+)
 from agentsession.kube.workqueue import WorkQueue
 from agentsession.queues import Queues
 from agentsession.resources.names import TENANT_LABEL
@@ -108,6 +116,21 @@ async def test_a_strangers_pod_brings_nobody(scene: Scene) -> None:
     made = body("x")
     scene.caches.pods.observe("ADDED", made)
     assert await scene.changed(PODS, ("n", "x"), made) == ([], [])
+
+
+async def test_an_account_brings_the_tenants(scene: Scene) -> None:
+    scene.has(session("a"))
+    scene.caches.tenants.observe("ADDED", body("default"))
+    assert await scene.changed(SERVICEACCOUNTS, ("n", "x"), None) == ([], ["default"])
+
+
+async def test_a_pod_that_got_a_label_brings_its_session(scene: Scene) -> None:
+    """A NetworkPolicy may select it now."""
+    for version, brings in (("1", ["s"]), ("2", []), ("3", ["s"])):
+        made = pod("s", tenant="other" if version == "3" else "default")
+        made["metadata"]["resourceVersion"] = version
+        scene.caches.pods.observe("MODIFIED", made)
+        assert (await scene.changed(PODS, ("n", "s-pod"), made))[0] == brings
 
 
 @pytest.mark.parametrize(("resource", "key"), [(NETWORKPOLICIES, ("n", "p")), (NAMESPACES, ("", "n"))])

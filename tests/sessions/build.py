@@ -170,6 +170,7 @@ def observed(**fields: Any) -> Observed:
             namespace_ready=True,
             namespace_terminating=False,
             claim=None,
+            widened_by=None,
             prompt="hello",
             prompt_problem=None,
             pod=None,

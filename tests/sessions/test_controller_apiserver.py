@@ -198,3 +198,41 @@ async def test_ttl_deletes_the_object(world: World) -> None:
     async with asyncio.timeout(SECONDS):
         while (await world.api.list(AGENTSESSIONS, namespace=world.namespace)).items:
             await asyncio.sleep(0.02)
+
+
+def _foreign(namespace: str, selector: dict[str, Any]) -> dict[str, Any]:
+    """What teams have for their own pods."""
+    spec = {
+        "podSelector": selector,
+        "policyTypes": ["Egress"],
+        "egress": [{"ports": [{"port": 53, "protocol": "UDP"}]}],
+    }
+    metadata = {"name": "allow-dns", "namespace": namespace}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+
+
+RUNNERS_EXCEPTED = {"matchExpressions": [{"key": RUNNER_LABEL, "operator": "DoesNotExist"}]}
+
+
+async def test_a_policy_that_widens_holds_sessions_back_until_it_excepts_runners(world: World) -> None:
+    await world.tenant()
+    await world.api.create(NETWORKPOLICIES, _foreign(world.namespace, {}))
+    session = await world.session()
+    await world.says(session, "WidenedByPolicy")
+    assert await world.pod(session) is None
+    await world.api.apply(NETWORKPOLICIES, _foreign(world.namespace, RUNNERS_EXCEPTED))
+    agent = await world.run(session)
+    agent.free.set()
+    await world.says(session, "Completed")
+
+
+async def test_a_policy_that_widens_stops_what_runs(world: World) -> None:
+    await world.tenant()
+    session = await world.session()
+    await world.run(session)
+    await world.says(session, "Connected")
+    await world.api.create(NETWORKPOLICIES, _foreign(world.namespace, {"matchLabels": {"app": "web"}}))
+    dressed = {"metadata": {"labels": {"app": "web"}}}
+    await world.api.merge_patch(PODS, world.pod_key(session), dressed)
+    await world.says(session, "WidenedByPolicy")
+    await _gone(world, session)

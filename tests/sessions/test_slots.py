@@ -60,6 +60,7 @@ def test_other_tenants_and_namespaces_do_not_count() -> None:
         {"ResolvedRefs": "False ModelNotAllowed"},
         {"ResolvedRefs": "False PromptNotFound"},
         {"Ready": "False PodRefused"},
+        {"Ready": "False WidenedByPolicy"},
     ],
 )
 def test_what_cannot_start_holds_nobody_up(said: dict[str, str]) -> None:

@@ -118,6 +118,22 @@ async def test_a_tenant_that_is_made_again_furnishes_its_namespace_again(world: 
     await _there(world, SERVICEACCOUNTS, RUNNER_SERVICE_ACCOUNT)
 
 
+@pytest.mark.parametrize(
+    ("resource", "name"),
+    [(SERVICEACCOUNTS, RUNNER_SERVICE_ACCOUNT), (PERSISTENTVOLUMECLAIMS, "agentsession-default")],
+    ids=["account", "claim"],
+)
+async def test_what_somebody_deletes_is_made_again(world: World, resource: Resource, name: str) -> None:
+    await world.tenant(workspace={"size": "1Gi"})
+    await _says(world, "Ready")
+    first = await _there(world, resource, name)
+    await world.api.merge_patch(resource, (world.namespace, name), {"metadata": {"finalizers": None}})
+    await world.api.delete(resource, (world.namespace, name))
+    async with asyncio.timeout(SECONDS):
+        while (await _there(world, resource, name))["metadata"]["uid"] == first["metadata"]["uid"]:
+            await asyncio.sleep(0.02)
+
+
 async def test_an_unchanged_tenant_is_not_written_again(world: World) -> None:
     await world.tenant(workspace={"size": "1Gi"})
     ready = await _says(world, "Ready")

@@ -37,6 +37,9 @@ class RunnerDefaults(SpecModel):
     host_users: bool | None = Field(
         default=None, description="False puts runners into user namespaces; unset: the cluster's default."
     )
+    network_policies: list[str] = Field(
+        default=[], description="Names of NetworkPolicies that may widen what runners reach."
+    )
     grace_seconds: int = Field(default=30, ge=5, le=300, description="Time to drain after SIGTERM.")
 
 

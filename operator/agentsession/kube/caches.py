@@ -13,5 +13,6 @@ class Caches:
     tenants: Store = field(default_factory=Store)
     pods: Store = field(default_factory=Store)
     policies: Store = field(default_factory=Store)
+    accounts: Store = field(default_factory=Store)
     claims: Store = field(default_factory=Store)
     namespaces: Store = field(default_factory=Store)

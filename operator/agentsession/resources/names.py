@@ -3,7 +3,7 @@
 from agentsession.api.base import GROUP
 
 RUNNER_LABEL = f"{GROUP}/runner"
-"""Label of every runner pod, value "true"; the NetworkPolicy selects it."""
+"""Label of every runner pod, value "true", for the NetworkPolicy; and of the objects that runners need."""
 SESSION_LABEL = f"{GROUP}/session-uid"
 """Hint for people and for the cache; nobody trusts it."""
 TENANT_LABEL = f"{GROUP}/tenant"

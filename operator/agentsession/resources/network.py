@@ -1,4 +1,7 @@
-"""The NetworkPolicy that every namespace with runners has before its first runner."""
+"""The NetworkPolicy that every namespace with runners has before its first runner, and what widens it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from agentsession.api.installation import Installation
 from agentsession_runner.protocol import PORT
@@ -34,3 +37,50 @@ def network_policy(namespace: str, install: Installation) -> dict[str, object]:
             "egress": [{"to": [pods(install.egress.pod_labels)], "ports": [tcp(install.egress.port)]}],
         },
     }
+
+
+def widened_by(policies: Iterable[Mapping[str, Any]], labels: Mapping[str, str], vouched: Iterable[str]) -> str | None:
+    """The first by name, of a namespace's NetworkPolicies, that lets a pod with those labels reach or hear more.
+
+    Policies add up, so any rule of another policy does, whatever it admits; one without rules only takes away.
+    vouched: names that are not looked at, beside that of our own.
+    """
+    known = {NETWORK_POLICY, *vouched}
+    names = {policy["metadata"]["name"] for policy in policies if _adds(policy["spec"]) and _selects(policy, labels)}
+    return min(names - known, default=None)
+
+
+def widened_message(policy: str) -> str:
+    """What to do about it, in one line."""
+    return (
+        f"NetworkPolicy {policy} also selects runners and widens what they reach. Except them in its "
+        f"podSelector.matchExpressions: [{{key: {RUNNER_LABEL}, operator: DoesNotExist}}]; or have the installer list "
+        "it under the chart's value runner.networkPolicies"
+    )
+
+
+def _adds(spec: Mapping[str, Any]) -> bool:
+    return bool(spec.get("ingress") or spec.get("egress"))
+
+
+def _selects(policy: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    selector = policy["spec"].get("podSelector") or {}
+    wanted: Mapping[str, str] = selector.get("matchLabels") or {}
+    return wanted.items() <= labels.items() and all(
+        _holds(expression, labels) for expression in selector.get("matchExpressions") or []
+    )
+
+
+def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """As metav1.LabelSelectorRequirement says; an operator that is not known here counts as selecting."""
+    value = labels.get(expression["key"])
+    match expression["operator"]:
+        case "In":
+            return value in expression["values"]
+        case "NotIn":
+            return value not in expression["values"]
+        case "DoesNotExist":
+            return value is None
+        case "Exists":
+            return value is not None
+    return True

@@ -74,11 +74,7 @@ def runner_pod(
         "metadata": {
             "name": runner_pod_name(session.metadata.name, session.metadata.uid),
             "namespace": session.metadata.namespace,
-            "labels": {
-                RUNNER_LABEL: "true",
-                SESSION_LABEL: session.metadata.uid,
-                TENANT_LABEL: tenant.metadata.name,
-            },
+            "labels": runner_labels(session),
             "ownerReferences": [
                 {
                     "apiVersion": API_VERSION,
@@ -91,6 +87,15 @@ def runner_pod(
             ],
         },
         "spec": pod_spec,
+    }
+
+
+def runner_labels(session: AgentSession) -> dict[str, str]:
+    """The labels of a session's pod."""
+    return {
+        RUNNER_LABEL: "true",
+        SESSION_LABEL: session.metadata.uid,
+        TENANT_LABEL: session.spec.tenant_ref.name,
     }
 
 

@@ -13,7 +13,8 @@ from .names import EGRESS_KEYS, OPERATOR_KEYS
 
 CORE = ""
 Verb = Literal["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"]
-READ: tuple[Verb, ...] = ("get", "list", "watch")
+WATCH: tuple[Verb, ...] = ("list", "watch")
+READ: tuple[Verb, ...] = ("get", *WATCH)
 APPLY: tuple[Verb, ...] = ("create", "patch")
 """Server-side apply is a patch, and a create of an object that does not exist yet. Its create carries the name, so that
 it can be bound to one (resourceNames), which a plain create cannot."""
@@ -49,8 +50,13 @@ OPERATOR = RoleSpec(
         Rule(GROUP, ("agentsessions",), ("delete",), "ttlSecondsAfterFinished"),
         Rule(GROUP, ("agentsessions/status", "agenttenants/status"), ("patch",), "all that it writes of them"),
         Rule(CORE, ("pods",), (*READ, "create", "patch", "delete"), "runners, and the grant that is patched onto one"),
-        Rule("networking.k8s.io", ("networkpolicies",), (*READ, *APPLY), "contains runners; repaired when touched"),
-        Rule(CORE, ("serviceaccounts",), APPLY, "the account of runners, which has no rights"),
+        Rule(
+            "networking.k8s.io",
+            ("networkpolicies",),
+            (*READ, *APPLY),
+            "contains runners; repaired when touched, and those of others that widen it are found",
+        ),
+        Rule(CORE, ("serviceaccounts",), (*WATCH, *APPLY), "the account of runners, which has no rights"),
         Rule(CORE, ("persistentvolumeclaims",), (*READ, *APPLY), "a tenant's workspace, and what becomes of it"),
         Rule(CORE, ("namespaces",), READ, "a namespace's uid gives its runners their user id"),
         Rule(CORE, ("configmaps",), ("get",), "promptFrom"),

@@ -23,7 +23,7 @@ def service_account(namespace: str) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": RUNNER_SERVICE_ACCOUNT, "namespace": namespace},
+        "metadata": {"name": RUNNER_SERVICE_ACCOUNT, "namespace": namespace, "labels": {RUNNER_LABEL: "true"}},
         "automountServiceAccountToken": False,
     }
 

@@ -68,8 +68,8 @@ class Actor:
         match action:
             case CreateRunner():
                 await self._create(session, seen)
-            case DeleteRunner(pod_name, pod_uid, force):
-                await self._delete((session.metadata.namespace, pod_name), pod_uid, 0 if force else None)
+            case DeleteRunner(pod_name, pod_uid, grace_seconds):
+                await self._delete((session.metadata.namespace, pod_name), pod_uid, grace_seconds)
             case Listen(pod_uid, ip):
                 self._listeners.listen(session.key, Target(pod_uid, ip, session.metadata.uid))
             case Bind(pod_uid, ip):

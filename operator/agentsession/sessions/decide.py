@@ -3,10 +3,11 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from agentsession.api.base import is_true
+from agentsession.api.base import condition, is_true
 from agentsession.api.conditions import FINISHED
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
+from agentsession.resources.network import widened_message
 
 from . import report
 from .acceptance import refusal, unresolved
@@ -15,9 +16,9 @@ from .holdup import held_up
 from .observed import Observed
 from .plan import Action, Bind, CreateRunner, DeleteSession, Listen, Plan, Prompt
 from .podview import PodView
-from .removal import remove, retry_wait
+from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
-from .trouble import Trouble
+from .trouble import WIDENED, Trouble
 from .turns import Progress, progress
 
 POLL = timedelta(seconds=5)
@@ -61,6 +62,8 @@ def _without_runner(
     if not seen.namespace_ready:
         waiting = Trouble("NamespaceNotReady", "the namespace's NetworkPolicy is not in place yet")
         return Plan(report.starting(session, seen, waiting, now))
+    if seen.widened_by is not None:
+        return Plan(report.starting(session, seen, _widened(seen.widened_by), now))
     if seen.free_slots < 1:
         most = seen.tenant.spec.sessions.max_concurrent if seen.tenant is not None else 0
         waiting = Trouble(AT_CAPACITY, f"the tenant's {most} sessions are running; this one waits its turn")
@@ -79,6 +82,11 @@ def _with_pod(session: AgentSession, seen: Observed, pod: PodView, talk: Progres
     if pod.ended:
         ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
         return _finish(session, seen, talk, ended, now) if talk.turns else _retry(session, seen, pod, ended, now)
+    if seen.widened_by is not None:
+        wide = _widened(seen.widened_by)
+        if talk.turns:
+            return _finish(session, seen, talk, wide, now)
+        return Plan(report.starting(session, seen, wide, now), *remove(pod, now, CUT_OFF))
     if pod.ip is None or not pod.running:
         if talk.turns:  # it is just ending: the pod says so next
             return Plan(session.status, requeue_after=deadline(session, pod, now))
@@ -114,6 +122,10 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
     return Plan(report.serving(session, seen, talk, now), actions, left)
 
 
+def _widened(policy: str) -> Trouble:
+    return Trouble(WIDENED, widened_message(policy))
+
+
 def _finish(session: AgentSession, seen: Observed, talk: Progress, why: Trouble | None, now: datetime) -> Plan:
     return Plan(report.finished(session, seen, talk, why, now), settle_usage=True, requeue_after=timedelta(0))
 
@@ -123,7 +135,7 @@ def _after_finish(session: AgentSession, seen: Observed, now: datetime) -> Plan:
     left = _ttl(session, now)
     if left is not None and left <= timedelta(0) and (seen.pod is None or seen.pod.deleting):
         return Plan(session.status, [DeleteSession()])
-    actions, again = remove(seen.pod, now) if seen.pod is not None else ([], None)
+    actions, again = remove(seen.pod, now, _grace(session)) if seen.pod is not None else ([], None)
     return Plan(status, actions, _soonest(left, again))
 
 
@@ -157,6 +169,12 @@ def _retry(session: AgentSession, seen: Observed, pod: PodView, ended: Trouble, 
 
 def _soonest(*waits: timedelta | None) -> timedelta | None:
     return min((wait for wait in waits if wait is not None), default=None)
+
+
+def _grace(session: AgentSession) -> int | None:
+    """An agent that reaches more than it should has no time to end well."""
+    finished = condition(session.status.conditions, FINISHED)
+    return CUT_OFF if finished is not None and finished.reason == WIDENED else None
 
 
 def _ttl(session: AgentSession, now: datetime) -> timedelta | None:

@@ -15,10 +15,11 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import KubeObject, is_terminating
+from agentsession.kube.objects import KubeObject, is_terminating, labels_of
 from agentsession.kube.resource import CONFIGMAPS
 from agentsession.resources.names import NETWORK_POLICY, claim_name, runner_pod_name
-from agentsession.resources.network import network_policy
+from agentsession.resources.network import network_policy, widened_by
+from agentsession.resources.pod import runner_labels
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
@@ -68,6 +69,7 @@ class Observer:
             namespace_ready=self._namespace_ready(namespace),
             namespace_terminating=self._terminating(namespace),
             claim=self._claim(tenant),
+            widened_by=self._widened_by(session),
             prompt=prompt,
             prompt_problem=problem,
             pod=pod,
@@ -105,6 +107,13 @@ class Observer:
     def _terminating(self, namespace: str) -> bool:
         known = self._caches.namespaces.get(("", namespace))
         return known is not None and is_terminating(known)
+
+    def _widened_by(self, session: AgentSession) -> str | None:
+        namespace, name = session.key
+        pod = self._caches.pods.get((namespace, runner_pod_name(name, session.metadata.uid)))
+        labels = labels_of(pod) if pod is not None else runner_labels(session)
+        policies = self._caches.policies.in_namespace(namespace)
+        return widened_by(policies, labels, self._install.runner.network_policies)
 
     async def _prompt(self, session: AgentSession, runner: State | None) -> tuple[str | None, str | None]:
         """The first turn's text, or why it is not there. Not read again once the runner has it, or has answered."""

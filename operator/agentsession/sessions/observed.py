@@ -23,6 +23,8 @@ class Observed:
     """It is being deleted: nothing can be created in it."""
     claim: Claim | None
     """The tenant's; None if it has no workspace."""
+    widened_by: str | None
+    """The NetworkPolicy of somebody else's that also selects the pod and lets it reach more."""
     prompt: str | None
     """Text of the first turn; None if promptFrom does not resolve, or is no longer needed."""
     prompt_problem: str | None

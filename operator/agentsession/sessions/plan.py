@@ -18,11 +18,14 @@ class CreateRunner(Once):
 
 @dataclass(frozen=True)
 class DeleteRunner:
-    """Delete that very pod, and no later one of the same name. `force`: do not wait for its node to say that it did."""
+    """Delete that very pod, and no later one of the same name.
+
+    grace_seconds: None is the pod's own; 0 does not wait for its node to say that it is gone.
+    """
 
     pod_name: str
     pod_uid: str
-    force: bool = False
+    grace_seconds: int | None = None
 
 
 @dataclass(frozen=True)

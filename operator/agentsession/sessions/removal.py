@@ -10,13 +10,17 @@ OVERDUE = timedelta(seconds=60)
 """A pod that is there so long after its grace period waits for a node that is not heard of: it is removed by force."""
 
 
-def remove(pod: PodView, now: datetime) -> tuple[list[Action], timedelta | None]:
+CUT_OFF = 1
+"""Seconds of grace for a pod whose agent must stop. By force its network's rules might go before its processes do."""
+
+
+def remove(pod: PodView, now: datetime, grace_seconds: int | None = None) -> tuple[list[Action], timedelta | None]:
     """How to have a pod gone, and when to look whether it is. By force it may go on unseen on a node that is cut off:
     without a pod there is no grant, so the egress plane serves it nothing."""
     if pod.gone_by is None:
-        return [DeleteRunner(pod.name, pod.uid)], None
+        return [DeleteRunner(pod.name, pod.uid, grace_seconds)], None
     left = pod.gone_by + OVERDUE - now
-    return ([], left) if left > timedelta(0) else ([DeleteRunner(pod.name, pod.uid, force=True)], None)
+    return ([], left) if left > timedelta(0) else ([DeleteRunner(pod.name, pod.uid, grace_seconds=0)], None)
 
 
 def retry_wait(ended: datetime, since: datetime, now: datetime) -> timedelta:

@@ -22,13 +22,14 @@ from agentsession.resources.names import claim_name, runner_pod_name
 from agentsession.resources.pod import workspace_sub_path
 
 from .observed import Observed
-from .trouble import POD_REFUSED, Trouble
+from .trouble import POD_REFUSED, WIDENED, Trouble
 from .turns import Progress
 from .turns import started as turns_started
 from .usage import merged
 
-CONTAINMENT = {"NotContained", "ContainmentCheckFailed"}
-"""Reasons that say the pod is not held by its NetworkPolicy, or may not be."""
+CHECKED = {"NotContained", "ContainmentCheckFailed"}
+CONTAINMENT = {*CHECKED, WIDENED}
+"""Reasons that say the pod is not held by its NetworkPolicy, or may not be; CHECKED: its own check has found that."""
 
 
 class Known(Protocol):
@@ -192,7 +193,7 @@ def _resolved() -> list[Mark]:
 
 
 def _contained(seen: Observed, why: Trouble | None) -> list[Mark]:
-    if seen.pod is not None and seen.pod.contained:
+    if seen.pod is not None and seen.pod.contained and (why is None or why.reason != WIDENED):
         return [Mark(CONTAINED, "True", "Verified", "the runner reached the egress plane and nothing else")]
     return _not_contained(why) if why is not None else []
 
@@ -204,7 +205,7 @@ def _not_contained(why: Trouble) -> list[Mark]:
 def _uncontained(session: AgentSession) -> Trouble | None:
     """What the last containment check found: it stands until another one ends well."""
     last = condition(session.status.conditions, CONTAINED)
-    return Trouble(last.reason, last.message) if last is not None and last.status == "False" else None
+    return Trouble(last.reason, last.message) if last is not None and last.reason in CHECKED else None
 
 
 def _refused(session: AgentSession) -> Trouble | None:

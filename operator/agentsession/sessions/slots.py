@@ -13,7 +13,7 @@ from agentsession.api.tenant import TenantSessions
 from agentsession.kube.objects import KubeObject, condition_of, labels_of
 from agentsession.resources.names import TENANT_LABEL, runner_pod_name
 
-from .trouble import POD_REFUSED
+from .trouble import POD_REFUSED, WIDENED
 
 AT_CAPACITY = "TenantAtCapacity"
 OWN_FAULTS = {"ModelNotAllowed", "PromptNotFound"}
@@ -79,12 +79,12 @@ def _most(tenant: KubeObject) -> int:
 
 
 def _may_start(session: KubeObject) -> bool:
-    """Not so one that the API server refuses a pod: it would hold up all that are younger."""
+    """Not so one that may not have a pod for a reason of its own: it would hold up all that are younger."""
     return (
         condition_of(session, FINISHED)[0] != "True"
         and condition_of(session, ACCEPTED)[0] != "False"
         and condition_of(session, RESOLVED_REFS)[1] not in OWN_FAULTS
-        and condition_of(session, READY)[1] != POD_REFUSED
+        and condition_of(session, READY)[1] not in (POD_REFUSED, WIDENED)
         and "deletionTimestamp" not in session["metadata"]
     )
 

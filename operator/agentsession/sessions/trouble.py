@@ -18,6 +18,8 @@ NODE_ENDED = {"Evicted", "NodeLost", "Shutdown", "Terminated", "NodeShutdown", "
 """Reasons of a pod that its node ended."""
 POD_REFUSED = "PodRefused"
 """The API server does not take the pod, or the node that it was given to does not."""
+WIDENED = "WidenedByPolicy"
+"""A NetworkPolicy of somebody else's lets the pod reach more."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from agentsession.api.base import KubeModel, condition, spec_errors, to_json
 from agentsession.api.conditions import READY
 from agentsession.api.installation import Installation
 from agentsession.api.tenant import AgentTenant, AgentTenantStatus
+from agentsession.kube.cache import Store
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
@@ -60,7 +61,7 @@ class TenantController:
         self._recorder = recorder
         self._install = install
         self._changed = changed
-        self._applied: dict[Key, set[str]] = {}
+        self._applied: dict[Key, dict[Resource, str]] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Returns when to look again if nothing happens."""
@@ -87,18 +88,14 @@ class TenantController:
         """Make the namespace ready. Returns what the API server refuses, in one line; raises what may pass."""
         try:
             await self._hold_policy(tenant.key)
-            await self._apply_once(tenant.key, SERVICEACCOUNTS, service_account(tenant.metadata.namespace))
+            account = service_account(tenant.metadata.namespace)
+            await self._hold(tenant.key, SERVICEACCOUNTS, self._caches.accounts, account)
             if tenant.spec.workspace is not None:
-                return await self._hold_claim(tenant.key, workspace_claim(tenant, tenant.spec.workspace))
+                claim = workspace_claim(tenant, tenant.spec.workspace)
+                await self._hold(tenant.key, PERSISTENTVOLUMECLAIMS, self._caches.claims, claim)
+                return _lost(self._caches.claims.get(key_of(claim)))
         except (ForbiddenError, InvalidError, NotFoundError) as error:
             return f"the API server refuses: {error.message}"
-        return None
-
-    async def _hold_claim(self, tenant: Key, claim: KubeObject) -> str | None:
-        known = self._caches.claims.get(key_of(claim))
-        await self._apply_once(tenant, PERSISTENTVOLUMECLAIMS, claim, gone=known is None)
-        if known is not None and known.get("status", {}).get("phase") == "Lost":
-            return f"PersistentVolumeClaim {key_of(claim)[1]} has lost its volume: delete it to have a new one, empty"
         return None
 
     async def _hold_policy(self, tenant: Key) -> None:
@@ -110,12 +107,13 @@ class TenantController:
             self._caches.policies.observe("MODIFIED", applied)
             self._changed(tenant)
 
-    async def _apply_once(self, tenant: Key, resource: Resource, body: KubeObject, *, gone: bool = False) -> None:
-        """`gone`: it is watched, and not there."""
-        text = json.dumps(body, sort_keys=True)
-        if gone or text not in self._applied.get(tenant, set()):
-            await self._api.apply(resource, body)
-            self._applied.setdefault(tenant, set()).add(text)
+    async def _hold(self, tenant: Key, resource: Resource, store: Store, body: KubeObject) -> None:
+        """Apply it when it is not there, or not what this tenant last asked for."""
+        text, applied = json.dumps(body, sort_keys=True), self._applied.setdefault(tenant, {})
+        if store.get(key_of(body)) is None or applied.get(resource) != text:
+            store.observe("MODIFIED", await self._api.apply(resource, body))
+            applied[resource] = text
+            self._changed(tenant)
 
     async def _refuse(self, raw: KubeObject, error: ValidationError) -> None:
         """A spec that this operator's models do not know, as after a change of versions."""
@@ -143,6 +141,12 @@ class TenantController:
         if new is not None and new.reason != "CredentialPending" and (old is None or old.reason != new.reason):
             severity: Severity = "Normal" if new.status == "True" else "Warning"
             self._recorder.record(raw, severity, new.reason, new.message)
+
+
+def _lost(claim: KubeObject | None) -> str | None:
+    if claim is None or claim.get("status", {}).get("phase") != "Lost":
+        return None
+    return f"PersistentVolumeClaim {key_of(claim)[1]} has lost its volume: delete it to have a new one, empty"
 
 
 def _with_readable_status(raw: KubeObject) -> KubeObject:
