@@ -66,5 +66,5 @@ def parse_duration(text: str) -> timedelta:
 
 def amount(text: str) -> Decimal:
     """ "500m", "1.5" or "2Gi" as a number, as Cpu and Bytes admit them."""
-    digits = text.rstrip("mkMGTi")
+    digits = text.rstrip("mkKMGTi")
     return Decimal(digits) * _SCALES[text[len(digits) :]]
