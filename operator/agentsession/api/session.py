@@ -85,8 +85,8 @@ class Limits(SpecModel):
     )
     wall_clock: Duration = Field(
         default="1h",
-        description='Time from the runner\'s start to its forced end, such as "90s", "30m" or "1h30m"; each runner of a '
-        "session that was suspended has it anew.",
+        description='Time from the runner\'s start to its forced end, such as "90s", "30m" or "1h30m". After a '
+        "suspension the next runner has it anew.",
     )
 
     @holds(
@@ -181,8 +181,8 @@ class AgentSessionSpec(SpecModel):
     runtime: Runtime = Field(default_factory=Runtime, json_schema_extra={"default": {}}, description="What it runs on.")
     suspend: bool = Field(
         default=False,
-        description="Ends the runner and keeps files and conversation on the tenant's workspace until it is false again; "
-        "the turn that it cuts off is then gone on with. Before the start: the session is held back.",
+        description="Ends the runner and keeps files and conversation on the tenant's workspace until it is false "
+        "again; the turn that it cuts off is then gone on with. Before the start: the session is held back.",
     )
     ttl_seconds_after_finished: int | None = Field(
         default=None,
@@ -226,7 +226,7 @@ class Turn(StatusModel):
     started: Timestamp = Field(description="When the agent was last asked, or asked to go on.")
     finished: Timestamp | None = None
     text: str = Field(default="", max_length=2048, description="Beginning of the answer, as the agent reported it.")
-    reason: str = Field(default="", max_length=512, description="Why it failed, or was cut off.")
+    reason: str = Field(default="", max_length=512, description="Why it failed.")
 
 
 class Meter(StatusModel):
@@ -289,8 +289,9 @@ class WorkspaceStatus(StatusModel):
 
     claim_name: str = Field(max_length=253, description="PersistentVolumeClaim.")
     sub_path: str = Field(
-        max_length=63, description="Folder of the workspace in it, named by the session's first pod: w-UID; c-UID has its "
-        "transcripts."
+        max_length=63,
+        description="Folder of the workspace in it, named by the session's first pod: w-UID; c-UID has its "
+        "transcripts.",
     )
 
 

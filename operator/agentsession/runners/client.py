@@ -67,7 +67,7 @@ class RunnerClient:
         return await self._call(target, "prompt", PromptRequest(uuid=uuid, text=text))
 
     async def drain(self, target: Target) -> State:
-        """Have the running turn cut off and the agent ended; the states that follow say how it went. Raises RunnerError."""
+        """Have the running turn cut off and the agent ended; later states say how that went. Raises RunnerError."""
         return await self._call(target, "drain", None)
 
     async def state(self, target: Target, after: int) -> State:

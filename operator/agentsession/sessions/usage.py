@@ -31,7 +31,8 @@ def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] 
 def _told(meter: Meter, known: Mapping[str, Meter]) -> Meter:
     """What was settled stays so until the process serves more."""
     before = known.get(meter.incarnation)
-    if before is None or before.model_copy(update={"settled": False, "estimated": meter.estimated}) != meter:
+    unmoved = {"settled": False, "estimated": meter.estimated, "final": meter.final}
+    if before is None or before.model_copy(update=unmoved) != meter:
         return meter
     return meter.model_copy(update={"settled": before.settled})
 
