@@ -8,7 +8,7 @@ import pytest
 from agentsession.api.session import AgentSession
 from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.sessions.turns import GO_ON
-from devcluster.install import kubectl
+from devcluster.kubectl import kubectl
 
 from . import operators
 from .world import Team, World, reason

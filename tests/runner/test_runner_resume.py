@@ -1,5 +1,6 @@
 """A conversation that goes on in another runner, over the same folders: the real CLI, drained, killed and resumed."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,13 +12,13 @@ import pytest
 from agentsession_runner.layout import Layout
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, State
 from devcluster.scripted.server import Scripted
-from tests.runner.harness import Egress, Runner, asked, bodies, options, prepared, serving
+from tests.runner.harness import PATIENCE, Egress, Runner, asked, bodies, options, prepared, serving
 from tests.runner.plants import plant
 
 pytestmark = pytest.mark.unit
 
 GO_ON = "Go on from where you stopped."
-BASH = '[[tool: Bash {"command": "echo begun > begun; sleep 1000"}]]'
+BASH = '[[tool: Bash {"command": "echo $$ > begun; exec sleep 1000"}]]'
 
 
 def said(body: dict[str, object]) -> str:
@@ -98,16 +99,19 @@ async def test_a_killed_runner_leaves_a_conversation_that_can_be_gone_on_with(
         first = await ready(runner)
         await runner.ask("[[say: First.]]")
         await runner.prompt(BASH)
-        await runner.until(lambda _: (layout.work / "begun").exists())
+        async with asyncio.timeout(PATIENCE):
+            while not (layout.work / "begun").exists():
+                await asyncio.sleep(0.02)
         os.killpg(runner.process.pid, signal.SIGKILL)
         await runner.exit_code()
+    os.kill(int((layout.work / "begun").read_text()), signal.SIGKILL)  # what the CLI's shell runs outlives them all
     (transcript,) = layout.claude.glob("projects/*/*.jsonl")
     with transcript.open("a") as half_written:
         half_written.write('{"type":"user","mess')
     async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
         assert (await runner.ask(GO_ON)).phase == "Completed"
     last = said(bodies(model)[-1])
-    assert last.index("First.") < last.index("echo begun") < last.index(GO_ON)
+    assert last.index("First.") < last.index("> begun") < last.index(GO_ON)
 
 
 async def test_a_fresh_conversation_under_an_id_that_was_told_before(
