@@ -51,7 +51,9 @@ def _assert_exact(session: AgentSession, sent: list[dict[str, Any]]) -> None:
 
 async def test_a_conversation_outlives_its_runner_all_operators_and_the_whole_egress_plane(world: World) -> None:
     team = await world.team(workspace={"size": "1Gi"})
-    begun = await team.start("s", f"[[say: I begin.]] {WRITES_AND_SLEEPS}", lifecycle="LongRunning")
+    begun = await team.start(
+        "s", f"[[say: I begin.]] {WRITES_AND_SLEEPS}", lifecycle="LongRunning", limits={"turns": 4}
+    )
     await team.until("s", lambda _: team.execute(begun, "cat", "/workspace/work/kept.txt").out == "kept\n")
     held = await _suspended(team, "s")
     assert [(turn.id, turn.state) for turn in held.status.turns] == [("prompt", "Interrupted")]
@@ -74,7 +76,14 @@ async def test_a_conversation_outlives_its_runner_all_operators_and_the_whole_eg
     order = [told.index(text) for text in ("I begin.", "echo kept", "interrupted", GO_ON, "cat kept.txt")]
     assert order == sorted(order)
     assert "kept" in json.dumps(last)
-    _assert_exact(await _suspended(team, "s"), sent)
+    held = await _suspended(team, "s")
+    _assert_exact(held, sent)
+
+    more = [{"id": "more", "prompt": READS}, {"id": "too-many", "prompt": "[[say: no]]"}]
+    await _wants(team, "s", followUps=more, suspend=False)
+    over = await team.finished("s")
+    assert (reason(over), len(sent)) == ("TurnLimitReached", 4)
+    assert len(await world.model.requests(team.key)) == 4, "the limit did not count what other processes had served"
 
 
 async def test_an_ephemeral_session_that_is_cut_off_twice_still_has_an_answer(world: World) -> None:
