@@ -17,7 +17,7 @@ from agentsession.sessions.turns import GO_ON
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID
 from tests.kube.proxy import Lose, running
 
-from .inprocess import SECONDS, DeafSession, Place, World, leading, operating, serve_kinds, surrounded
+from .inprocess import SECONDS, Agent, DeafSession, Place, World, leading, operating, serve_kinds, surrounded
 
 pytestmark = pytest.mark.apiserver
 
@@ -37,6 +37,12 @@ async def until(world: Place, session: AgentSession, holds: Callable[[AgentSessi
         while not holds(now := await world.now(session)):
             await asyncio.sleep(0.02)
     return now
+
+
+async def asked(agent: Agent) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not agent.asked:
+            await asyncio.sleep(0.02)
 
 
 async def suspended(world: Place, session: AgentSession) -> AgentSession:
@@ -59,8 +65,7 @@ async def test_a_session_that_is_cut_off_goes_on_and_ends_with_an_answer(world: 
     await world.tenant(workspace={})
     session = await world.session()
     first_pod = (await world.made(session))["metadata"]["uid"]
-    first = await world.run(session)
-    await world.says(session, "Connected")
+    await asked(first := await world.run(session))
     world.egress.bills(session, requests=2, output=7)
     held = await suspended(world, session)
     assert states(held) == [("prompt", "Interrupted")]
@@ -168,8 +173,7 @@ async def test_what_was_never_asked_is_asked_after_the_resume_under_the_id_that_
 async def test_a_suspended_session_can_be_deleted(world: World) -> None:
     await world.tenant(workspace={})
     session = await world.session()
-    await world.run(session)
-    await world.says(session, "Connected")
+    await asked(await world.run(session))
     await suspended(world, session)
     await world.api.delete(AGENTSESSIONS, session.key)
     async with asyncio.timeout(SECONDS):
@@ -204,7 +208,7 @@ async def test_an_operator_that_dies_while_it_suspends_loses_nothing(
         session = await place.session()
         async with leading(place, api):
             agent = await place.run(session)
-            await place.says(session, "Connected")
+            await asked(agent)
         place.egress.bills(session, requests=2, output=7)
         async with doomed(connection, place, write, lose) as dead:
             await wants(place, session, True)
@@ -227,8 +231,7 @@ async def test_an_operator_that_dies_while_it_resumes_doubles_nothing(
         await place.tenant(workspace={})
         session = await place.session()
         async with leading(place, api):
-            await place.run(session)
-            await place.says(session, "Connected")
+            await asked(await place.run(session))
             held = await suspended(place, session)
         async with doomed(connection, place, write, lose) as dead:
             await wants(place, session, False)
