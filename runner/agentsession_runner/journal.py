@@ -52,6 +52,10 @@ class Journal:
         turns = {known.uuid: known for known in self.state.turns} | {turn.uuid: turn}
         self._update(turns=list(turns.values()))
 
+    def withdraw(self, uuid: str) -> None:
+        """Forget a turn that the agent was never asked."""
+        self._update(turns=[turn for turn in self.state.turns if turn.uuid != uuid])
+
     def event(self, kind: EventKind, text: str, turn: str | None) -> None:
         """Tell who watches. The text is cut at MAX_EVENT_TEXT."""
         self._last_event += 1

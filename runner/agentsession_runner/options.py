@@ -34,8 +34,10 @@ NEVER_TOOLS = [
 """They start turns nobody asked for, reach other sessions, or the network; some need no permission in any mode."""
 
 
-def sdk_options(agent: AgentOptions, layout: Layout, egress_url: str, session_id: str) -> ClaudeAgentOptions:
-    """The SDK's options of a fresh conversation with the id `session_id`, a UUID."""
+def sdk_options(
+    agent: AgentOptions, layout: Layout, egress_url: str, session_id: str, *, resume: bool = False
+) -> ClaudeAgentOptions:
+    """The SDK's options of the conversation with the id `session_id`, a UUID: a fresh one, or one to take up."""
     return ClaudeAgentOptions(
         model=agent.model,
         system_prompt=agent.system_prompt,
@@ -59,7 +61,8 @@ def sdk_options(agent: AgentOptions, layout: Layout, egress_url: str, session_id
             )
             for name, subagent in agent.subagents.items()
         },
-        session_id=session_id,
+        session_id=None if resume else session_id,  # the CLI refuses both together
+        resume=session_id if resume else None,
         cwd=layout.work,
         env=cli_environment(layout, egress_url),
         settings=json.dumps({"apiKeyHelper": f"cat {shlex.quote(str(layout.identity_token))}"}),

@@ -5,7 +5,8 @@
     GET  /v1/state?after=N&wait=S     -> State    returns when revision > N, or after S seconds (at most 30)
     GET  /v1/events?after=N           -> text/event-stream of Event
     POST /v1/interrupt                -> State    ends the running turn
-    POST /v1/drain                    -> State    acknowledges the end: no more prompts, the process exits
+    POST /v1/drain                    -> State    at once; then no more prompts, the running turn is interrupted and
+                                                  the agent ended. The last State stays to be read until SIGTERM
     GET  /healthz                                 no token
 
 Every other call carries `Authorization: Bearer` with an EdDSA token of the control side that names the audience
@@ -24,7 +25,8 @@ IDENTITY_AUDIENCE = "agentsession-egress"
 
 Action = Literal["bind", "prompt", "state", "events", "interrupt", "drain"]
 RunnerPhase = Literal["Starting", "Ready", "Busy", "Draining", "Failed"]
-TurnPhase = Literal["Running", "Completed", "Failed"]
+TurnPhase = Literal["Running", "Completed", "Failed", "Interrupted"]
+"""Interrupted: a drain came before the answer. A prompt that the agent had not been given yet is no turn any more."""
 
 MAX_TEXT = 16 * 1024
 """Characters of an answer that a State carries."""
@@ -36,6 +38,10 @@ ENV_FORBIDDEN = "AGENTSESSION_FORBIDDEN"
 """address:port pairs, comma-separated, that a contained pod must not reach. No names: a runner has no DNS."""
 ENV_HOST_IP = "AGENTSESSION_HOST_IP"
 """The node's address; its kubelet port (10250) is forbidden too."""
+ENV_RESUME = "AGENTSESSION_RESUME"
+"""Id of the conversation to take up, whose transcript is in the configuration folder. Unset: a fresh one."""
+ENV_SESSION_ID = "AGENTSESSION_SESSION_ID"
+"""Id of the fresh conversation, if one was told before anything was asked. Unset: the runner chooses."""
 
 WORKSPACE_VOLUME = "/workspace"
 CONFIG_VOLUME = "/config"
@@ -111,7 +117,7 @@ class TurnState(Wire):
     phase: TurnPhase
     text: str = Field(default="", max_length=MAX_TEXT)
     truncated: bool = False
-    reason: str = Field(default="", max_length=512, description="Why it failed, one line.")
+    reason: str = Field(default="", max_length=512, description="Why it failed or was interrupted, one line.")
 
 
 class State(Wire):

@@ -1,7 +1,8 @@
 """The runner's container: a server that listens at once, and an agent process that connects beside it.
 
-It ends, with code 0, after a drain: asked for by the control side, or by SIGTERM. It does not know its session's
-lifecycle, so it does not end by itself after an answer; the pod's activeDeadlineSeconds bounds what is never drained.
+It ends, with code 0, by SIGTERM, which drains it first. After a drain that the control side has asked for it stays, so
+that its last word can be read for as long as there is the pod. It does not know its session's lifecycle, so it does not
+end by itself after an answer; the pod's activeDeadlineSeconds bounds what nobody ends.
 """
 
 import asyncio
@@ -35,9 +36,9 @@ async def serve(settings: Settings, layout: Layout, host: str | None, port: int)
     """Serve one session until it is drained. `port` 0 takes a free one; the log says which. Raises UnfitError."""
     identity = read_token(layout.identity_token)
     session = Session(Journal(), check_disk=lambda: probe(layout.claude))
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, session.request_end)
-    loop.add_signal_handler(signal.SIGINT, session.request_end)
+    told_to_end = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, _end, session, told_to_end)
     async with aiohttp.ClientSession() as http:
         verifier = CallVerifier(KeySource(http, settings.egress_url), settings.pod_uid)
         listener = await _listen(Server(session, verifier).app(), host, port)
@@ -48,11 +49,18 @@ async def serve(settings: Settings, layout: Layout, host: str | None, port: int)
                 await session.end_requested.wait()
                 log.info("draining")
                 await session.drain()
+                log.info("drained")
                 conversation.cancel()
                 renewal.cancel()
+                await told_to_end.wait()
         finally:
+            session.journal.close()
             await listener.cleanup()
-    log.info("drained")
+
+
+def _end(session: Session, told_to_end: asyncio.Event) -> None:
+    session.request_end()
+    told_to_end.set()
 
 
 async def _listen(app: web.Application, host: str | None, port: int) -> web.AppRunner:
@@ -64,7 +72,7 @@ async def _listen(app: web.Application, host: str | None, port: int) -> web.AppR
 
 
 async def _converse(session: Session, settings: Settings, layout: Layout) -> None:
-    session_id = str(uuid.uuid4())
+    session_id = settings.resume or settings.session_id or str(uuid.uuid4())
 
     async def connect() -> "SdkAgent":
         await asyncio.to_thread(forget_cli_state, layout.claude)
@@ -81,4 +89,5 @@ def _new_agent(settings: Settings, layout: Layout, session_id: str) -> "SdkAgent
     from .agent import SdkAgent  # noqa: PLC0415
     from .options import sdk_options  # noqa: PLC0415
 
-    return SdkAgent(sdk_options(settings.options, layout, settings.egress_url, session_id))
+    resume = settings.resume is not None
+    return SdkAgent(sdk_options(settings.options, layout, settings.egress_url, session_id, resume=resume))

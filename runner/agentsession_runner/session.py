@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from .errors import RefusedError
 from .journal import MAX_REASON, Journal
-from .protocol import MAX_TEXT, PromptRequest, TurnState
+from .protocol import MAX_TEXT, PromptRequest, TurnPhase, TurnState
 from .text import clip, one_line
 
 MAX_TURNS = 128
@@ -147,7 +147,6 @@ class Session:
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self._agent.close()
         self._abandon("the session was ended before the answer")
-        self.journal.close()
 
     async def _read(self, agent: Agent) -> None:
         """Never waits for anything but the agent, so that its output is always drained."""
@@ -185,10 +184,11 @@ class Session:
 
     def _end_turn(self, uuid: str, text: str, reason: str) -> None:
         answer, truncated = clip(text, MAX_TEXT)
+        unfinished: TurnPhase = "Interrupted" if self.end_requested.is_set() else "Failed"
         self.journal.turn(
             TurnState(
                 uuid=uuid,
-                phase="Failed" if reason else "Completed",
+                phase=unfinished if reason else "Completed",
                 text=answer,
                 truncated=truncated,
                 reason=one_line(reason, MAX_REASON),
@@ -201,5 +201,7 @@ class Session:
 
     def _abandon(self, reason: str) -> None:
         for turn in self.journal.state.turns:
-            if turn.phase == "Running":
+            if turn.phase == "Running" and turn.uuid != self._current and self.end_requested.is_set():
+                self.journal.withdraw(turn.uuid)
+            elif turn.phase == "Running":
                 self._end_turn(turn.uuid, "", reason)

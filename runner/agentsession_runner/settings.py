@@ -1,6 +1,7 @@
-"""What the pod's environment tells the runner; both containers refuse to start without all of it."""
+"""What the pod's environment tells the runner; both containers refuse to start with any of it missing or wrong."""
 
 import ipaddress
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from .protocol import (
     ENV_HOST_IP,
     ENV_OPTIONS,
     ENV_POD_UID,
+    ENV_RESUME,
+    ENV_SESSION_ID,
     EXIT_BAD_ENVIRONMENT,
     AgentOptions,
 )
@@ -40,6 +43,8 @@ class Settings:
     pod_uid: str
     egress_url: str
     forbidden: tuple[Target, ...]
+    resume: str | None = None
+    session_id: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -52,6 +57,8 @@ class Settings:
                 *(_target(item) for item in _required(environ, ENV_FORBIDDEN).split(",")),
                 Target(_address(_required(environ, ENV_HOST_IP), ENV_HOST_IP), KUBELET_PORT),
             ),
+            resume=_conversation(environ, ENV_RESUME),
+            session_id=_conversation(environ, ENV_SESSION_ID),
         )
 
 
@@ -63,6 +70,16 @@ def _required(environ: Mapping[str, str], name: str) -> str:
     if not (value := environ.get(name, "")):
         raise _wrong(name, "is not set")
     return value
+
+
+def _conversation(environ: Mapping[str, str], name: str) -> str | None:
+    """The id of a conversation, which becomes an argument of the CLI: only a UUID can be one."""
+    if not (value := environ.get(name, "")):
+        return None
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise _wrong(name, "is not a UUID") from None
 
 
 def _options(text: str) -> AgentOptions:

@@ -298,6 +298,15 @@ class TestExamples:
         talked = await team.idle("conversation", turns=2)
         assert [turn.id for turn in talked.status.turns] == ["prompt", "more"]
 
+    async def test_one_that_is_held_back_with_the_command_in_its_comment(self, world: World) -> None:
+        team = await world.team(workspace={"size": "1Gi"})
+        text = _apply(team, "suspended")
+        held = await team.until("suspended", lambda now: now.status.phase == "Suspended")
+        assert await team.pod(held) is None
+        change = json.loads(text.split("-p '")[1].split("'")[0])
+        await world.api.merge_patch(AGENTSESSIONS, held.key, change)
+        assert (await team.idle("suspended")).status.start_type == "Cold"
+
     async def test_a_prompt_from_a_config_map(self, team: Team) -> None:
         _apply(team, "prompt-from", say='[[tool: StructuredOutput {"class": "bug"}]]')
         done = await team.finished("triage")

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
+from agentsession.api.session import AgentSessionStatus, WorkspaceStatus
 from agentsession.resources.grants import grant_manifest
 from agentsession.resources.network import network_policy
 from agentsession.resources.pod import runner_pod
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import service_account, workspace_claim
+from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID
 from devcluster import binaries
 from tests.chart import schemas
-from tests.sessions.build import INSTALL, session, tenant
+from tests.sessions.build import INSTALL, known, session, tenant
 
 pytestmark = pytest.mark.unit
 
@@ -57,6 +59,27 @@ def full_pod() -> dict[str, object]:
     return runner_pod(who, tenant(workspace=WORKSPACE), install, SURROUNDINGS, UID)
 
 
+def resumed_pod() -> dict[str, object]:
+    """A session that was suspended in the middle of a turn."""
+    where = WorkspaceStatus(claim_name="agentsession-default", sub_path="w-9b7f6a52-6a3e-4a55-8c54-7d3c7ab00001")
+    status = AgentSessionStatus(
+        session_id="5a3f1b52-6a3e-4a55-8c54-7d3c7ab00003", workspace=where, turns=[known(state="Interrupted")]
+    )
+    return runner_pod(session(status), tenant(workspace=WORKSPACE), INSTALL, SURROUNDINGS, UID)
+
+
+def environment(pod: Any) -> dict[str, str]:
+    return {item["name"]: item.get("value", "") for item in pod["spec"]["containers"][0]["env"]}
+
+
+def test_a_conversation_in_which_nothing_was_asked_is_begun_under_the_id_that_was_told() -> None:
+    told = AgentSessionStatus(session_id="5a3f1b52-6a3e-4a55-8c54-7d3c7ab00003")
+    fresh = environment(runner_pod(session(told), tenant(), INSTALL, SURROUNDINGS, UID))
+    assert (fresh.get(ENV_SESSION_ID), fresh.get(ENV_RESUME)) == (told.session_id, None)
+    again = environment(resumed_pod())
+    assert (again.get(ENV_SESSION_ID), again.get(ENV_RESUME)) == (None, told.session_id)
+
+
 def claim() -> dict[str, object]:
     """A workspace that goes with its tenant."""
     who = tenant(workspace=WORKSPACE)
@@ -67,6 +90,7 @@ def claim() -> dict[str, object]:
 CASES: dict[str, Callable[[], list[dict[str, object]]]] = {
     "pod": lambda: [plain_pod()],
     "pod-full": lambda: [full_pod()],
+    "pod-resumed": lambda: [resumed_pod()],
     "network-policy": lambda: [network_policy("team", INSTALL)],
     "tenancy": lambda: [service_account("team"), claim()],
     "grant": lambda: grant_manifest(INSTALL, "team", "anthropic"),

@@ -116,8 +116,8 @@ def prepared(root: Path) -> Layout:
     return layout
 
 
-def environment(egress_url: str, options: AgentOptions) -> dict[str, str]:
-    """What the operator sets on a runner pod, and what a process needs to start at all."""
+def environment(egress_url: str, options: AgentOptions, **more: str) -> dict[str, str]:
+    """What the operator sets on a runner pod, `more` of it included, and what a process needs to start at all."""
     return {
         "PYTHONPATH": str(REPOSITORY / "runner"),
         "PLANTED_SECRET": "must-not-reach-the-agent",
@@ -126,6 +126,7 @@ def environment(egress_url: str, options: AgentOptions) -> dict[str, str]:
         protocol.ENV_EGRESS_URL: egress_url,
         protocol.ENV_FORBIDDEN: "127.0.0.1:1",
         protocol.ENV_HOST_IP: "127.0.0.1",
+        **more,
     }
 
 
@@ -233,9 +234,14 @@ class Runner(Caller):
         (pid,) = [int(pid) for pid in children if b"claude" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return pid
 
-    async def drain(self) -> int:
-        """Drain; returns the exit code."""
+    async def drained(self) -> State:
+        """Drain; returns the last word, which stands for as long as there is the pod."""
         await self.call("drain")
+        return await self.until(lambda s: all(turn.phase != "Running" for turn in s.turns))
+
+    async def terminate(self) -> int:
+        """End as the kubelet does; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
         return await self.exit_code()
 
     async def exit_code(self) -> int:
@@ -244,13 +250,13 @@ class Runner(Caller):
 
 @asynccontextmanager
 async def serving(
-    egress: Egress, layout: Layout, options: AgentOptions, *, bound: bool = True
+    egress: Egress, layout: Layout, options: AgentOptions, *, bound: bool = True, **more: str
 ) -> AsyncIterator[Runner]:
-    """A runner process that serves under `layout`; killed with all its children at the end."""
+    """A runner process that serves under `layout`, `more` in its environment; killed with its children at the end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "agentsession_runner", "--root", str(layout.root),
         *("serve", "--host", "127.0.0.1", "--port", "0"),
-        env=environment(egress.url, options), stderr=asyncio.subprocess.PIPE, start_new_session=True,
+        env=environment(egress.url, options, **more), stderr=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     async with aiohttp.ClientSession() as http:
         runner = Runner(process, http, egress.keyring)

@@ -31,7 +31,7 @@ async def test_a_killed_cli_fails_the_turn_and_is_never_asked_again(
         assert all("exit code -9" in turn.reason for turn in state.turns)
         status, refusal = await runner.post("prompt", {"uuid": str(uuid.uuid4()), "text": "more"})
         assert (status, refusal) == (409, {"error": "this runner takes no more prompts: it is Failed"})
-        assert await runner.drain() == 0
+        assert await runner.terminate() == 0
     assert len(bodies(model)) == 1
 
 
@@ -73,7 +73,7 @@ async def test_no_agent_without_a_config_volume(egress: Egress, layout: Layout) 
     async with serving(egress, layout, options()) as runner:
         state = await runner.until(lambda s: s.phase == "Failed")
         assert str(layout.claude) in state.message
-        assert await runner.drain() == 0
+        assert await runner.terminate() == 0
 
 
 async def test_bad_options_say_why(egress: Egress, layout: Layout) -> None:

@@ -135,6 +135,11 @@ async def test_flags_and_environment_of_the_process(tmp_path: Path, monkeypatch:
     assert environment == GOLDEN_ENVIRONMENT | BY_THE_SDK | {"PWD": str(tmp_path)}
 
 
+async def test_a_conversation_that_is_taken_up_is_named_as_such_only(tmp_path: Path) -> None:
+    argv, _ = await started(sdk_options(LEAST, Layout(), EGRESS, SESSION_ID, resume=True), tmp_path)
+    assert [flag for flag in argv if SESSION_ID in flag] == [f"--resume={SESSION_ID}"]
+
+
 async def test_no_text_of_the_user_is_taken_for_a_flag(tmp_path: Path) -> None:
     argv, _ = await started(built(MOST), tmp_path)
     assert argv[argv.index("--dangerously-skip-permissions") - 1] == "--system-prompt"

@@ -12,6 +12,8 @@ from agentsession_runner.protocol import (
     ENV_HOST_IP,
     ENV_OPTIONS,
     ENV_POD_UID,
+    ENV_RESUME,
+    ENV_SESSION_ID,
     EXIT_BAD_ENVIRONMENT,
 )
 from agentsession_runner.settings import Settings, Target
@@ -33,6 +35,7 @@ def test_reads_all_of_it() -> None:
     assert settings.egress_url == "http://egress.agentsession.internal:8080"
     assert settings.forbidden == (Target("10.96.0.1", 443), Target("fd00::1", 9), Target("172.30.0.1", 10250))
     assert str(settings.forbidden[1]) == "[fd00::1]:9"
+    assert (settings.resume, settings.session_id) == (None, None)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -57,6 +60,8 @@ def test_names_what_is_missing(name: str, missing: str | None) -> None:
         (ENV_FORBIDDEN, "kubernetes.default:443", "IP address"),
         (ENV_FORBIDDEN, "10.96.0.1:443,", "without a port"),
         (ENV_HOST_IP, "node-1", "IP address"),
+        (ENV_RESUME, "--dangerously-skip-permissions", "not a UUID"),
+        (ENV_SESSION_ID, "../another", "not a UUID"),
     ],
 )
 def test_names_what_is_wrong(name: str, value: str, says: str) -> None:

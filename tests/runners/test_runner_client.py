@@ -97,10 +97,12 @@ async def test_each_call_has_a_token_for_that_pod_session_and_action() -> None:
         await client.bind(target)
         await client.prompt(target, "u-1", "hello")
         await client.state(target, 2)
+        await client.drain(target)
     lines = [head.split(b"\r\n")[0] for head in heads]
     assert lines[:2] == [b"POST /v1/bind HTTP/1.1", b"POST /v1/prompt HTTP/1.1"]
     assert lines[2].startswith(b"GET /v1/state?after=2&wait=25 ")
-    for head, action in zip(heads, ("bind", "prompt", "state"), strict=True):
+    assert lines[3] == b"POST /v1/drain HTTP/1.1"
+    for head, action in zip(heads, ("bind", "prompt", "state", "drain"), strict=True):
         token = dict(_headers(head))["authorization"].removeprefix("Bearer ")
         claims = verify(token, KEYRING.jwks(), CALL_AUDIENCE, required=("exp",))
         assert (claims["pod_uid"], claims["session_uid"], claims["action"]) == ("p-1", "s-1", action)

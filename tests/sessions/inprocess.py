@@ -34,8 +34,9 @@ from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import runner_http
 from agentsession.watches import watched
 from agentsession_runner.auth import CallVerifier, KeySource
+from agentsession_runner.errors import RefusedError
 from agentsession_runner.journal import Journal
-from agentsession_runner.protocol import PORT
+from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT, PromptRequest
 from agentsession_runner.server import Server
 from agentsession_runner.session import Answer, Session, Step
 
@@ -102,6 +103,7 @@ class Agent:
     asked: list[str] = field(default_factory=list)
     free: asyncio.Event = field(default_factory=asyncio.Event)
     _uuids: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    _cut: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(self, uuid: str, text: str) -> None:
         self.asked.append(text)
@@ -110,14 +112,25 @@ class Agent:
     async def steps(self) -> AsyncIterator[Step | Answer]:
         while True:
             uuid, text = await self._uuids.get()
-            await self.free.wait()
-            yield Answer(frozenset([uuid]), injected=False, text=text.upper(), reason="")
+            ends = [asyncio.create_task(end.wait()) for end in (self.free, self._cut)]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if self.free.is_set():
+                yield Answer(frozenset([uuid]), injected=False, text=text.upper(), reason="")
+            else:
+                yield Answer(frozenset(), injected=False, text="", reason="interrupted")
 
     async def interrupt(self) -> None:
-        self.free.set()
+        self._cut.set()
 
     async def close(self) -> None:
         """Nothing to end."""
+
+
+class DeafSession(Session):
+    """It can be bound and drained, and no prompt gets through to it."""
+
+    def prompt(self, request: PromptRequest) -> None:
+        raise RefusedError(503, f"{request.uuid} does not get through")
 
 
 @dataclass
@@ -184,24 +197,30 @@ class Place:
                 await asyncio.sleep(0.02)
         return pod
 
-    async def run(self, session: AgentSession) -> Agent:
+    async def run(self, session: AgentSession, kind: type[Session] = Session) -> Agent:
         """Be kubelet and runner of its pod; returns its agent."""
         pod, agent = await self.made(session), Agent()
-        await self.start(pod, agent)
+        await self.start(pod, agent, kind)
         return agent
 
-    async def start(self, pod: KubeObject, agent: Agent) -> None:
+    async def start(self, pod: KubeObject, agent: Agent, kind: type[Session] = Session) -> None:
         """Run that pod with that agent. Raises NotFoundError if it is gone."""
         uid = pod["metadata"]["uid"]
         address = ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
-        conversation = Session(Journal(), check_disk=lambda: None)
+        conversation = kind(Journal(), check_disk=lambda: None)
         verifier = CallVerifier(KeySource(self.http, self.egress.url), uid)
 
         async def connect() -> Agent:
             return agent
 
-        talk = asyncio.create_task(conversation.run("c-1", connect))
-        self.stack.callback(talk.cancel)
+        async def drain() -> None:
+            await conversation.end_requested.wait()
+            await conversation.drain()
+
+        environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
+        session_id = environment.get(ENV_RESUME) or environment.get(ENV_SESSION_ID) or "c-1"
+        for life in (conversation.run(session_id, connect), drain()):
+            self.stack.callback(asyncio.create_task(life).cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
         await self.api.apply_status(PODS, key_of(pod), _running(address), uid=uid)
 

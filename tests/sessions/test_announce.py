@@ -35,6 +35,25 @@ def test_trouble_is_told_once() -> None:
     assert told(again, observed(tenant=tenant(ready=False))) == [("Warning", "TenantNotReady")]
 
 
+def test_a_suspension_is_told_once_when_it_is_done() -> None:
+    keeps = tenant(workspace={})
+    busy = observed(tenant=keeps, pod=pod(), runner=runner("Busy", said(phase="Running")))
+    working = decide(session(), busy, INSTALL, NOW).status
+    assert told(working, busy, suspend=True) == []
+    leaving = decide(session(working, suspend=True), observed(tenant=keeps), INSTALL, NOW).status
+    assert told(leaving, observed(tenant=keeps), suspend=True) == [("Normal", "Suspended")]
+    suspended = decide(session(leaving, suspend=True), observed(tenant=keeps), INSTALL, NOW).status
+    assert told(suspended, observed(tenant=keeps), suspend=True) == []
+    assert told(suspended, observed(tenant=keeps)) == []
+    assert told(suspended, observed(tenant=keeps, pod=pod(), runner=runner())) == [("Normal", "Connected")]
+
+
+def test_a_suspension_that_would_lose_everything_is_told() -> None:
+    busy = observed(pod=pod(), runner=runner("Busy", said(phase="Running")))
+    working = decide(session(), busy, INSTALL, NOW).status
+    assert told(working, busy, suspend=True) == [("Warning", "NoWorkspace")]
+
+
 def test_waiting_for_others_is_nothing_to_worry_about() -> None:
     assert told(NEW, observed(free_slots=0)) == [("Normal", "TenantAtCapacity")]
 

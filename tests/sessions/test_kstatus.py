@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from agentsession.api.base import to_json
-from agentsession.api.session import AgentSession, AgentSessionStatus
+from agentsession.api.session import AgentSession, AgentSessionStatus, WorkspaceStatus
 from agentsession.sessions import report
 from agentsession.sessions.decide import decide
 from agentsession.sessions.observed import Observed
@@ -54,11 +54,20 @@ def test_one_on_its_way_is_in_progress(phase: str, seen: Observed) -> None:
         ("Running", session(), observed(pod=pod(), runner=runner())),
         ("Idle", session(**TALK), observed(pod=pod(), runner=runner("Ready", said()))),
         ("Succeeded", session(WORKING), observed(pod=pod(), runner=runner("Ready", said()))),
+        ("Suspended", session(suspend=True), observed()),
+        ("Running", session(WORKING, suspend=True), observed(pod=pod(), runner=runner())),
     ],
 )
 def test_one_that_does_what_it_should_is_current(phase: str, made: AgentSession, seen: Observed) -> None:
     assert decide(made, seen, INSTALL, NOW).status.phase == phase
     assert after(made, seen) == "Current"
+
+
+def test_one_whose_runner_is_leaving_is_in_progress() -> None:
+    kept = WORKING.model_copy(update={"workspace": WorkspaceStatus(claim_name="c", sub_path="w-1")})
+    made = session(kept, suspend=True)
+    assert decide(made, observed(pod=pod(), runner=runner()), INSTALL, NOW).status.phase == "Suspending"
+    assert after(made, observed(pod=pod(), runner=runner())) == "InProgress"
 
 
 @pytest.mark.parametrize(

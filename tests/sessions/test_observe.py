@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentsession.api.base import to_json
-from agentsession.api.session import AgentSession, AgentSessionStatus, Meter
+from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Usage
 from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
@@ -21,6 +21,7 @@ from agentsession.runners.listeners import Listeners
 from agentsession.sessions.observe import MAX_PROMPT, Observer
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.slots import Slot
+from agentsession.sessions.turns import continued_uuid
 from agentsession.sessions.usage import totals
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
@@ -157,6 +158,12 @@ class TestPrompt:
         assert (await scene.look(session(done, **self.spec))).prompt is None
         assert scene.api.reads == 0
 
+    @pytest.mark.parametrize("state", ["Interrupted", "Running"])
+    async def test_it_is_not_read_when_the_turn_is_gone_on_with(self, scene: Scene, state: str) -> None:
+        turn = known(state=state).model_copy(update={"uuid": continued_uuid(known().uuid)})
+        assert (await scene.look(session(AgentSessionStatus(turns=[turn]), **self.spec))).prompt is None
+        assert scene.api.reads == 0
+
     async def test_it_is_not_read_when_the_runner_has_it(self, scene: Scene) -> None:
         scene.put_pod()
         scene.listeners.listen(("n", "s"), Target("p-1", "10.0.0.9", UID))
@@ -166,6 +173,14 @@ class TestPrompt:
         assert seen.runner is not None
         assert scene.api.reads == 0
         await scene.listeners.close()
+
+
+async def test_an_egress_process_takes_nothing_along_of_what_was_settled(scene: Scene) -> None:
+    meters = scene.observer._meters
+    meters._alive, meters._heard, meters._gone = frozenset({"new"}), {}, {}
+    served_by = [Meter(incarnation="open"), Meter(incarnation="settled", settled=True), Meter(incarnation="new")]
+    before = AgentSessionStatus(usage=Usage(meters=served_by))
+    assert (await scene.look(session(before))).lost_meters == {"open"}
 
 
 class TestPod:

@@ -31,6 +31,19 @@ YOUNG = session("young", "2026-01-01T00:00:02Z")
 ALL = [OLD, MINE, YOUNG]
 
 
+def held(owner: Any) -> Any:
+    return {**owner, "spec": {**owner["spec"], "suspend": True}}
+
+
+def test_a_suspended_session_stands_in_nobodys_way() -> None:
+    assert free_slots(MINE, [OLD, MINE], [], [], 1) == 0
+    assert free_slots(MINE, [held(OLD), MINE], [], [], 1) == 1
+    waiting = [session(f"s{n}", f"2026-01-01T00:00:0{n}Z", Ready="False TenantAtCapacity") for n in range(2)]
+    of_one = {"metadata": {"name": "default"}, "spec": {"sessions": {"maxConcurrent": 1}}}
+    assert next_waiting(waiting, [], of_one) == waiting[:1]
+    assert next_waiting([held(waiting[0]), waiting[1]], [], of_one) == waiting[1:]
+
+
 def test_older_ones_that_wait_come_first() -> None:
     assert [free_slots(item, ALL, [], [], 2) for item in ALL] == [2, 1, 0]
 

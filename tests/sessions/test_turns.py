@@ -1,11 +1,12 @@
 """Which prompt is next, and what is kept of the answers."""
 
+import uuid
 from typing import Any
 
 import pytest
 
 from agentsession.api.session import AgentSessionStatus
-from agentsession.sessions.turns import progress, started, turn_uuid
+from agentsession.sessions.turns import continued_uuid, progress, started, turn_uuid
 
 from .build import NOW, UID, known, runner, said, session
 
@@ -62,6 +63,34 @@ def test_answers_are_cut_to_bytes_at_whole_characters(char: str, size: int) -> N
     assert talk.result.text == char * (16384 // size)
     assert talk.result.truncated == (size > 1)
     assert talk.turns[0].text == char * (2048 // size)
+
+
+def test_answered_turns_stay_when_a_follow_up_is_put_before_them() -> None:
+    before = AgentSessionStatus(turns=[known(state="Completed"), known("b", "Failed")])
+    talk = progress(session(before, **TALK), None, runner(), NOW)
+    assert [turn.id for turn in talk.turns] == ["prompt", "b"]
+    assert talk.next is not None
+    assert talk.next.id == "a"
+    assert [turn.id for turn in started(talk, NOW)] == ["prompt", "b", "a"]
+
+
+def test_a_follow_up_put_before_a_running_one_waits_for_it() -> None:
+    before = AgentSessionStatus(turns=[known(state="Completed"), known("b")])
+    talk = progress(session(before, **TALK), None, runner("Busy", said("b", "Running")), NOW)
+    assert (talk.next, [turn.state for turn in talk.turns]) == (None, ["Completed", "Running"])
+
+
+def test_the_id_of_a_continuation_follows_from_the_one_before() -> None:
+    first = continued_uuid(turn_uuid(UID, "a"))
+    assert first == str(uuid.uuid5(uuid.UUID(turn_uuid(UID, "a")), "resume"))
+    assert len({turn_uuid(UID, "a"), first, continued_uuid(first)}) == 3
+
+
+def test_an_interrupted_turn_is_no_answer() -> None:
+    talk = progress(session(AgentSessionStatus(turns=[known(state="Interrupted")])), None, None, NOW)
+    assert (talk.answered, talk.open, talk.running) == (False, True, False)
+    (turn,) = started(talk, NOW)
+    assert (turn.state, turn.uuid) == ("Running", continued_uuid(known().uuid))
 
 
 def test_what_the_runner_cut_is_cut() -> None:

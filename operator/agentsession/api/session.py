@@ -10,7 +10,7 @@ from .base import NOT_OBSERVED, Condition, KubeModel, SpecModel, StatusModel, Ti
 from .rules import Unique, holds, immutable, rule
 from .values import DURATION, WRITTEN, Bytes, Cpu, DataKey, Duration, ObjectName, ShortName, parse_duration
 
-Phase = Literal["Pending", "Starting", "Running", "Idle", "Succeeded", "Failed"]
+Phase = Literal["Pending", "Starting", "Running", "Idle", "Suspending", "Suspended", "Succeeded", "Failed"]
 MOST_ASKED = 131072
 """Characters of all followUps together: etcd stores 1.5 MiB of an object, and status must fit in beside the spec."""
 LEAST_TIME, MOST_TIME = timedelta(seconds=10), timedelta(hours=720)
@@ -85,7 +85,8 @@ class Limits(SpecModel):
     )
     wall_clock: Duration = Field(
         default="1h",
-        description='Time from the runner\'s start to its forced end, such as "90s", "30m" or "1h30m".',
+        description='Time from the runner\'s start to its forced end, such as "90s", "30m" or "1h30m". After a '
+        "suspension the next runner has it anew.",
     )
 
     @holds(
@@ -178,6 +179,11 @@ class AgentSessionSpec(SpecModel):
         default_factory=Limits, json_schema_extra={"default": {}}, description="What a runaway may cost."
     )
     runtime: Runtime = Field(default_factory=Runtime, json_schema_extra={"default": {}}, description="What it runs on.")
+    suspend: bool = Field(
+        default=False,
+        description="Ends the runner and keeps files and conversation on the tenant's workspace until it is false "
+        "again; the turn that it cuts off is then gone on with. Before the start: the session is held back.",
+    )
     ttl_seconds_after_finished: int | None = Field(
         default=None,
         ge=0,
@@ -211,10 +217,13 @@ class Turn(StatusModel):
 
     id: str = Field(max_length=63)
     uuid: str = Field(
-        max_length=36, description="Id under which the prompt was given to the agent; the same after every retry."
+        max_length=36,
+        description="Id under which the agent was last asked, or asked to go on; the same after every retry.",
     )
-    state: Literal["Running", "Completed", "Failed"]
-    started: Timestamp
+    state: Literal["Running", "Interrupted", "Completed", "Failed"] = Field(
+        description="Interrupted: cut off by spec.suspend, and gone on with when that is false again."
+    )
+    started: Timestamp = Field(description="When the agent was last asked, or asked to go on.")
     finished: Timestamp | None = None
     text: str = Field(default="", max_length=2048, description="Beginning of the answer, as the agent reported it.")
     reason: str = Field(default="", max_length=512, description="Why it failed.")
@@ -232,6 +241,9 @@ class Meter(StatusModel):
     cost_usd: str = Field(default="0", alias="costUSD", max_length=32)
     estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
     final: bool = Field(default=False, description="Whether the process has ended, and this is all that it served.")
+    settled: bool = Field(
+        default=False, description="Whether this was all when the session was last suspended, and nothing came since."
+    )
 
 
 class Usage(StatusModel):
@@ -276,7 +288,11 @@ class WorkspaceStatus(StatusModel):
     """Where the session's files are."""
 
     claim_name: str = Field(max_length=253, description="PersistentVolumeClaim.")
-    sub_path: str = Field(max_length=63, description="Folder of the workspace in it.")
+    sub_path: str = Field(
+        max_length=63,
+        description="Folder of the workspace in it, named by the session's first pod: w-UID; c-UID has its "
+        "transcripts.",
+    )
 
 
 class AgentSessionStatus(StatusModel):
@@ -292,7 +308,7 @@ class AgentSessionStatus(StatusModel):
     session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
     pod_name: str | None = Field(default=None, max_length=63)
     workspace: WorkspaceStatus | None = None
-    start_type: Literal["Cold"] | None = None
+    start_type: Literal["Cold", "Resumed"] | None = None
     timings: Timings = Timings()
     turns: list[Turn] = Field(
         default=[],

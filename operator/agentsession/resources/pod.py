@@ -62,7 +62,7 @@ def runner_pod(
         },
         "initContainers": [_container(CONTAIN_CONTAINER, "contain", session, install, surroundings)],
         "containers": [_container(RUNNER_CONTAINER, "serve", session, install, surroundings)],
-        "volumes": [*_storage(tenant), _projected_token()],
+        "volumes": [*_storage(session, tenant), _projected_token()],
     }
     if runtime_class is not None:
         pod_spec["runtimeClassName"] = runtime_class
@@ -104,9 +104,9 @@ def _container(
 ) -> dict[str, object]:
     token_mount = {"name": "token", "mountPath": protocol.SERVICE_ACCOUNT_TOKEN.rpartition("/")[0], "readOnly": True}
     own: dict[str, dict[str, object]] = {
-        CONTAIN_CONTAINER: {"volumeMounts": [*_mounts(), token_mount]},
+        CONTAIN_CONTAINER: {"volumeMounts": [*_mounts(session), token_mount]},
         RUNNER_CONTAINER: {
-            "volumeMounts": _mounts(),
+            "volumeMounts": _mounts(session),
             "ports": [{"name": "runner", "containerPort": protocol.PORT}],
             "terminationMessagePath": UNREACHABLE,
         },
@@ -135,7 +135,16 @@ def _environment(session: AgentSession, install: Installation, surroundings: Sur
         {"name": protocol.ENV_EGRESS_URL, "value": f"http://{EGRESS_HOST}:{install.egress.port}"},
         {"name": protocol.ENV_FORBIDDEN, "value": f"{surroundings.api_server},{canary}"},
         {"name": protocol.ENV_OPTIONS, "value": _literal(options_json(session.spec.agent))},
+        *_conversation(session),
     ]
+
+
+def _conversation(session: AgentSession) -> list[dict[str, object]]:
+    """Which conversation to take up; if it was told of one and nothing was asked in it, its id for a fresh one."""
+    if session.status.session_id is None:
+        return []
+    name = protocol.ENV_RESUME if session.status.turns else protocol.ENV_SESSION_ID
+    return [{"name": name, "value": _literal(session.status.session_id)}]
 
 
 def _literal(text: str) -> str:
@@ -143,24 +152,31 @@ def _literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
+WORKSPACE_FOLDER, CONFIG_FOLDER = "w-", "c-"
+"""First characters of a session's folders in the tenant's volume; the UID of its first pod follows."""
+
+
 def workspace_sub_path(pod_uid: str) -> str:
     """Folder of a pod's workspace in the tenant's volume: one component, never nested, never the root."""
-    return f"w-{pod_uid}"
+    return f"{WORKSPACE_FOLDER}{pod_uid}"
 
 
-def _storage(tenant: AgentTenant) -> list[dict[str, object]]:
+def _storage(session: AgentSession, tenant: AgentTenant) -> list[dict[str, object]]:
     tmp: dict[str, object] = {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}}
-    if tenant.spec.workspace is None:
+    if tenant.spec.workspace is None and session.status.workspace is None:
         return [{"name": "workspace", "emptyDir": {}}, {"name": "config", "emptyDir": {}}, tmp]
     claim = {"persistentVolumeClaim": {"claimName": claim_name(tenant.metadata.name)}}
     return [{"name": "workspace", **claim}, {"name": "config", **claim}, tmp]
 
 
-def _mounts() -> list[dict[str, object]]:
-    pod_uid = f"$({protocol.ENV_POD_UID})"
+def _mounts(session: AgentSession) -> list[dict[str, object]]:
+    """A first pod mints the session's folders, every further one mounts those."""
+    minted, kind = f"$({protocol.ENV_POD_UID})", "subPathExpr"
+    if session.status.workspace is not None:
+        minted, kind = session.status.workspace.sub_path.removeprefix(WORKSPACE_FOLDER), "subPath"
     return [
-        {"name": "workspace", "mountPath": protocol.WORKSPACE_VOLUME, "subPathExpr": workspace_sub_path(pod_uid)},
-        {"name": "config", "mountPath": protocol.CONFIG_VOLUME, "subPathExpr": f"c-{pod_uid}"},
+        {"name": "workspace", "mountPath": protocol.WORKSPACE_VOLUME, kind: f"{WORKSPACE_FOLDER}{minted}"},
+        {"name": "config", "mountPath": protocol.CONFIG_VOLUME, kind: f"{CONFIG_FOLDER}{minted}"},
         {"name": "tmp", "mountPath": protocol.TMP_VOLUME},
     ]
 

@@ -66,6 +66,10 @@ class RunnerClient:
         """Deliver a prompt. A second delivery of the same uuid does nothing. Raises RunnerError."""
         return await self._call(target, "prompt", PromptRequest(uuid=uuid, text=text))
 
+    async def drain(self, target: Target) -> State:
+        """Have the running turn cut off and the agent ended; later states say how that went. Raises RunnerError."""
+        return await self._call(target, "drain", None)
+
     async def state(self, target: Target, after: int) -> State:
         """The state once its revision is above `after`, or as it is after WAIT_SECONDS. Raises RunnerError."""
         query = f"?after={after}&wait={int(WAIT_SECONDS)}"
@@ -103,7 +107,7 @@ class RunnerClient:
         try:
             async with asyncio.timeout(seconds):
                 async with self._http.request(
-                    "GET" if body is None else "POST",
+                    "GET" if action == "state" else "POST",
                     f"http://{host}:{target.port}/v1/{action}{query}",
                     data=body.model_dump_json().encode() if body is not None else None,
                     headers={

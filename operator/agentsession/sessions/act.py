@@ -17,11 +17,11 @@ from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
 from agentsession.resources.pod import runner_pod
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.client import RunnerClient, Target
+from agentsession.runners.client import RunnerClient, RunnerError, Target
 from agentsession.runners.listeners import Listeners
 
 from .observed import Observed
-from .plan import Action, Bind, CreateRunner, DeleteRunner, DeleteSession, Listen, Prompt
+from .plan import Action, Bind, CreateRunner, DeleteRunner, DeleteSession, Drain, Listen, Prompt
 from .slots import Slot
 
 
@@ -78,6 +78,10 @@ class Actor:
             case Prompt(pod_uid, ip, uuid, text):
                 state = await self._runners.prompt(Target(pod_uid, ip, session.metadata.uid), uuid, text)
                 self._listeners.heard(session.key, pod_uid, state)
+            case Drain(pod_uid, ip):
+                with suppress(RunnerError):  # its time is bounded, and it is asked again until then
+                    state = await self._runners.drain(Target(pod_uid, ip, session.metadata.uid))
+                    self._listeners.heard(session.key, pod_uid, state)
             case DeleteSession():
                 with suppress(NotFoundError, ConflictError):
                     await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agentsession.api.base import condition
-from agentsession.api.conditions import READY, STALLED
+from agentsession.api.conditions import READY, STALLED, SUSPENDED
 from agentsession.api.session import AgentSessionStatus
 
-QUIET = {"Starting", "TenantPending", "NamespaceNotReady"}
+QUIET = {"Starting", "Suspending", "TenantPending", "NamespaceNotReady"}
 """Steps on the way that say nothing new to anybody."""
 EXPECTED = {"Connected", "Completed", "TenantAtCapacity"}
 
@@ -22,10 +22,21 @@ class Announcement:
 
 
 def announcements(before: AgentSessionStatus, after: AgentSessionStatus) -> list[Announcement]:
-    """The Events for a change of status: one when the reason of Ready changes, none for steps on the way.
+    """The Events for a change of status: one when the reason of Ready or Suspended changes, none for steps on the way.
 
     What the agent itself says stays out: Events carry no session text.
     """
+    return [*_of_ready(before, after), *_of_suspended(before, after)]
+
+
+def _of_suspended(before: AgentSessionStatus, after: AgentSessionStatus) -> list[Announcement]:
+    old, new = condition(before.conditions, SUSPENDED), condition(after.conditions, SUSPENDED)
+    if new is None or new.reason not in ("Suspended", "NoWorkspace") or (old is not None and old.reason == new.reason):
+        return []
+    return [Announcement("Normal" if new.status == "True" else "Warning", new.reason, new.message)]
+
+
+def _of_ready(before: AgentSessionStatus, after: AgentSessionStatus) -> list[Announcement]:
     old, new = condition(before.conditions, READY), condition(after.conditions, READY)
     if new is None or new.reason in QUIET or (old is not None and old.reason == new.reason):
         return []

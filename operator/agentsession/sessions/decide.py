@@ -11,13 +11,14 @@ from agentsession.resources.network import widened_message
 
 from . import report
 from .acceptance import refusal, unresolved
-from .ends import agent_failed, deadline, failure, interrupted, over_limit
+from .ends import agent_failed, deadline, failure, interrupted, over_limit, resume_failed
 from .holdup import held_up
 from .observed import Observed
 from .plan import Action, Bind, CreateRunner, DeleteSession, Listen, Plan, Prompt
 from .podview import PodView
 from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
+from .suspension import suspend
 from .trouble import WIDENED, Trouble
 from .turns import Progress, progress
 
@@ -37,14 +38,14 @@ def decide(session: AgentSession, seen: Observed, install: Installation, now: da
     if session.spec.lifecycle == "Ephemeral" and talk.answered and not (talk.failed and interrupted(seen)):
         return _finish(session, seen, talk, failure(session, seen) if talk.failed else None, now)
     if seen.pod is None or seen.pod.deleting:
-        return _without_runner(session, seen, talk, install, now)
-    return _with_pod(session, seen, seen.pod, talk, now)
+        return suspend(session, seen, talk, install, now) or _without_runner(session, seen, talk, install, now)
+    return _with_pod(session, seen, seen.pod, talk, install, now)
 
 
 def _without_runner(
     session: AgentSession, seen: Observed, talk: Progress, install: Installation, now: datetime
 ) -> Plan:
-    if talk.turns:
+    if _engaged(session, talk):
         lost = Trouble("RunnerLost", "the runner pod went away; what it had been asked is not asked again")
         told = seen.pod.trouble if seen.pod is not None else None
         return _finish(session, seen, talk, lost if told is None or told.reason == "RunnerExited" else told, now)
@@ -71,7 +72,14 @@ def _without_runner(
     return Plan(report.starting(session, seen, STARTING, now, started=True), [CreateRunner()])
 
 
-def _with_pod(session: AgentSession, seen: Observed, pod: PodView, talk: Progress, now: datetime) -> Plan:
+def _engaged(session: AgentSession, talk: Progress) -> bool:
+    """What was asked is known to one runner only, and is lost with it."""
+    return bool(talk.turns) and not report.resuming(session)
+
+
+def _with_pod(
+    session: AgentSession, seen: Observed, pod: PodView, talk: Progress, install: Installation, now: datetime
+) -> Plan:
     if pod.grant is None or pod.grant.session_uid != session.metadata.uid:
         strange = Trouble("Starting", "a pod of the runner's name that the operator did not make is being removed")
         return Plan(report.starting(session, seen, strange, now), *remove(pod, now))
@@ -79,16 +87,19 @@ def _with_pod(session: AgentSession, seen: Observed, pod: PodView, talk: Progres
         return _finish(session, seen, talk, Trouble("TenantDeleted", "its AgentTenant was deleted"), now)
     if (over := over_limit(session, seen, pod, now)) is not None:
         return _finish(session, seen, talk, over, now)
+    if (suspending := suspend(session, seen, talk, install, now)) is not None:
+        return suspending
+    engaged = _engaged(session, talk)
     if pod.ended:
         ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
-        return _finish(session, seen, talk, ended, now) if talk.turns else _retry(session, seen, pod, ended, now)
+        return _finish(session, seen, talk, ended, now) if engaged else _retry(session, seen, pod, ended, now)
     if seen.widened_by is not None:
         wide = _widened(seen.widened_by)
-        if talk.turns:
+        if engaged:
             return _finish(session, seen, talk, wide, now)
         return Plan(report.starting(session, seen, wide, now), *remove(pod, now, CUT_OFF))
     if pod.ip is None or not pod.running:
-        if talk.turns:  # it is just ending: the pod says so next
+        if engaged:  # it is just ending: the pod says so next
             return Plan(session.status, requeue_after=deadline(session, pod, now))
         why, again = held_up(pod, seen.claim, now)
         status = report.starting(session, seen, why or STARTING, now)
@@ -100,7 +111,8 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
     state, listen = seen.runner, Listen(pod.uid, ip)
     left = deadline(session, pod, now)
     if state is not None and state.phase == "Failed":
-        return _finish(session, seen, talk, agent_failed(state), now)
+        why = resume_failed(state) if report.resuming(session) else agent_failed(state)
+        return _finish(session, seen, talk, why, now)
     if state is not None and state.session_uid not in (None, session.metadata.uid):
         return _impostor(session, seen, pod, talk, now)
     if state is not None and state.phase == "Draining":  # something ends it, and the pod will say what
@@ -108,7 +120,7 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
     if pod.node_silent:
         return _on_a_silent_node(session, seen, pod, talk, listen, now)
     if state is None or state.phase == "Starting":
-        if talk.turns:  # an operator that has just begun to lead: nothing has changed but who listens
+        if _engaged(session, talk):  # an operator that has just begun to lead: nothing has changed but who listens
             return Plan(report.serving(session, seen, replace(talk, next=None), now), [listen], left)
         return Plan(report.starting(session, seen, STARTING, now), [listen], left)
     if talk.next is None and not talk.turns:
@@ -144,7 +156,7 @@ def _on_a_silent_node(
 ) -> Plan:
     """The agent may go on there: what it was asked is waited for until the cluster gives the node up."""
     why = "the node of the runner is not heard of"
-    if not talk.turns:
+    if not _engaged(session, talk):
         silent = Trouble("NodeNotReady", f"{why}: another runner is made")
         return Plan(report.starting(session, seen, silent, now), *remove(pod, now))
     silent = Trouble("NodeNotReady", f"{why}: if it comes back, the session goes on; else the cluster removes the pod")
@@ -153,7 +165,7 @@ def _on_a_silent_node(
 
 def _impostor(session: AgentSession, seen: Observed, pod: PodView, talk: Progress, now: datetime) -> Plan:
     other = Trouble("RunnerLost", "the process in the runner pod says that it serves another session")
-    if talk.turns:
+    if _engaged(session, talk):
         return _finish(session, seen, talk, other, now)
     return Plan(report.starting(session, seen, other, now), *remove(pod, now))
 

@@ -39,6 +39,12 @@ def agent_failed(state: State) -> Trouble:
     return Trouble("AgentFailed", f"the agent process ended, it says: {state.message or 'nothing'}")
 
 
+def resume_failed(state: State) -> Trouble:
+    """The agent process does not take up its conversation: a fresh one would know nothing of what was said."""
+    why = f"the conversation cannot be taken up, the agent process says: {state.message or 'nothing'}"
+    return Trouble("ResumeFailed", why)
+
+
 def deadline(session: AgentSession, pod: PodView, now: datetime) -> timedelta | None:
     """The time left of a wallClock that was lowered. What the pod was made with its node holds it to, by its own clock:
     a step of this machine's clock ends nothing."""

@@ -1,11 +1,13 @@
 """Gathers what a decision is made from. Everything comes from caches, but for the text behind promptFrom."""
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 from functools import lru_cache
 
 from pydantic import ValidationError
 
-from agentsession.api.base import spec_errors
+from agentsession.api.base import is_true, spec_errors
+from agentsession.api.conditions import SUSPENDED
 from agentsession.api.installation import Installation
 from agentsession.api.session import FIRST_TURN, AgentSession, PromptSource
 from agentsession.api.tenant import AgentTenant
@@ -75,7 +77,7 @@ class Observer:
             pod=pod,
             runner=runner,
             usage=self._meters.session(session.key, session.metadata.uid),
-            lost_meters=self._lost_meters(session),
+            lost_meters=self._lost_meters(session, pod),
             free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None else 0,
         )
 
@@ -117,11 +119,11 @@ class Observer:
 
     async def _prompt(self, session: AgentSession, runner: State | None) -> tuple[str | None, str | None]:
         """The first turn's text, or why it is not there. Not read again once the runner has it, or has answered."""
-        if any(turn.id == FIRST_TURN and turn.state != "Running" for turn in session.status.turns):
+        first = turn_uuid(session.metadata.uid, FIRST_TURN)
+        if any(t.id == FIRST_TURN and (t.state != "Running" or t.uuid != first) for t in session.status.turns):
             return None, None
         if session.spec.prompt_from is None:
             return session.spec.prompt, None
-        first = turn_uuid(session.metadata.uid, FIRST_TURN)
         if runner is not None and any(turn.uuid == first for turn in runner.turns):
             return None, None
         return await self._read(session, session.spec.prompt_from)
@@ -140,12 +142,21 @@ class Observer:
             return None, f"{field}: {len(text)} characters under the key {ref.key}, {MAX_PROMPT} are the most"
         return text, None
 
-    def _lost_meters(self, session: AgentSession) -> frozenset[str]:
-        usage = session.status.usage
-        served = {meter.incarnation for meter in usage.meters if not meter.final} if usage is not None else set()
-        return self._meters.lost(served, [(turn.started, turn.finished) for turn in session.status.turns])
+    def _lost_meters(self, session: AgentSession, pod: PodView | None) -> frozenset[str]:
+        """What was settled at a suspension is not doubted again: neither its meters, nor turns of an earlier pod."""
+        if is_true(session.status.conditions, SUSPENDED):
+            return frozenset()
+        meters = session.status.usage.meters if session.status.usage is not None else []
+        served = {meter.incarnation for meter in meters if not (meter.final or meter.settled)}
+        busy = [turn for turn in session.status.turns if turn.finished is None or _may_be_by(pod, turn.finished)]
+        return self._meters.lost(served, [(turn.started, turn.finished) for turn in busy])
 
     def _free_slots(self, raw: KubeObject, tenant: AgentTenant) -> int:
         namespace = raw["metadata"]["namespace"]
         sessions, pods = self._caches.sessions.in_namespace(namespace), self._caches.pods.in_namespace(namespace)
         return free_slots(raw, sessions, pods, self._starting, tenant.spec.sessions.max_concurrent)
+
+
+def _may_be_by(pod: PodView | None, finished: datetime) -> bool:
+    """Whether what ended then may have been that pod's; without a pod, it was the last one's."""
+    return pod is None or (pod.started is not None and finished >= pod.started)

@@ -55,11 +55,19 @@ class Prompt(Once):
 
 
 @dataclass(frozen=True)
+class Drain(Once):
+    """Have the runner end its agent and say how far it came. A second call changes nothing."""
+
+    pod_uid: str
+    ip: str
+
+
+@dataclass(frozen=True)
 class DeleteSession:
     """The object outlived its ttlSecondsAfterFinished."""
 
 
-Action = CreateRunner | DeleteRunner | Listen | Bind | Prompt | DeleteSession
+Action = CreateRunner | DeleteRunner | Listen | Bind | Prompt | Drain | DeleteSession
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from agentsession.api.conditions import (
     RECONCILING,
     RESOLVED_REFS,
     STALLED,
+    SUSPENDED,
     Mark,
     mark,
 )
@@ -23,13 +24,15 @@ from agentsession.resources.pod import workspace_sub_path
 
 from .observed import Observed
 from .trouble import POD_REFUSED, WIDENED, Trouble
-from .turns import Progress
+from .turns import ENDED, Progress
 from .turns import started as turns_started
-from .usage import merged
+from .usage import merged, settled
 
 CHECKED = {"NotContained", "ContainmentCheckFailed"}
 CONTAINMENT = {*CHECKED, WIDENED}
 """Reasons that say the pod is not held by its NetworkPolicy, or may not be; CHECKED: its own check has found that."""
+SUSPENDING, RESUMING = "Suspending", "Resuming"
+"""Reasons of Suspended=False: no runner has the session's conversation any more, or none yet."""
 
 
 class Known(Protocol):
@@ -48,6 +51,7 @@ def refused(session: Known, why: Trouble, now: datetime) -> AgentSessionStatus:
         Mark(ACCEPTED, "False", why.reason, why.message),
         Mark(READY, "False", why.reason, why.message),
         Mark(STALLED, "True", why.reason, why.message),
+        *_resuming(session),
     ]
     return _status(session, "Failed" if session.status.pod_name else "Pending", marks, now)
 
@@ -58,13 +62,14 @@ def unresolved(session: AgentSession, why: Trouble, now: datetime) -> AgentSessi
         Mark(ACCEPTED, "True", "Accepted"),
         Mark(RESOLVED_REFS, "False", why.reason, why.message),
         *_not_ready(why),
+        *_resuming(session),
     ]
     return _status(session, "Pending", marks, now)
 
 
 def waiting(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionStatus:
     """All is well, and it is not its turn."""
-    return _status(session, "Pending", [*_resolved(), *_not_ready(why)], now)
+    return _status(session, "Pending", [*_resolved(), *_not_ready(why), *_resuming(session)], now)
 
 
 def starting(
@@ -78,11 +83,11 @@ def starting(
     passed = seen.pod is not None and seen.pod.contained
     if why.reason == "Starting" and not passed:
         why = _uncontained(session) or (_refused(session) if seen.pod is None else None) or why
-    marks = [*_resolved(), *_not_contained(why), *_not_ready(why)]
+    marks = [*_resolved(), *_not_contained(why), *_not_ready(why), *_resuming(session)]
     status = _status(session, "Starting", marks, now)
     if started or seen.pod is not None:
         status.pod_name = runner_pod_name(session.metadata.name, session.metadata.uid)
-        status.start_type = "Cold"
+        status.start_type = "Resumed" if session.status.turns else "Cold"
     return status
 
 
@@ -100,10 +105,39 @@ def serving(session: AgentSession, seen: Observed, talk: Progress, now: datetime
         *_contained(seen, None),
         Mark(READY, "True", "Connected", "the agent is connected and has accepted work"),
         Mark(ACTIVE, "True", "TurnActive") if active else Mark(ACTIVE, "False", "WaitingForInput"),
+        *_not_suspended(session),
     ]
     status = _talked(_status(session, "Running" if active else "Idle", marks, now), seen, turns, talk.result)
     status.timings.ready = status.timings.ready or now
     _placed(status, seen)
+    return status
+
+
+def suspending(
+    session: AgentSession, seen: Observed, turns: list[Turn], result: Result | None, now: datetime
+) -> AgentSessionStatus:
+    """The runner is on its way out."""
+    why = Trouble(SUSPENDING, "the runner is drained, then its pod goes")
+    marks = [
+        *_resolved(),
+        *_contained(seen, None),
+        *_not_ready(why),
+        Mark(SUSPENDED, "False", SUSPENDING, why.message),
+    ]
+    return _talked(_status(session, "Suspending", marks, now), seen, turns, result)
+
+
+def suspended(session: AgentSession, seen: Observed, now: datetime) -> AgentSessionStatus:
+    """There is no runner, as was asked. Nothing is ready then, and nothing on its way."""
+    where = session.status.workspace
+    kept = f"files and conversation are on PersistentVolumeClaim {where.claim_name}" if where else "it had not started"
+    marks = [
+        Mark(ACCEPTED, "True", "Accepted"),
+        Mark(SUSPENDED, "True", "Suspended", f"{kept}; it goes on when spec.suspend is false"),
+    ]
+    status = _talked(_status(session, "Suspended", marks, now), seen, list(session.status.turns), session.status.result)
+    status.usage = settled(status.usage)
+    status.pod_name = None
     return status
 
 
@@ -125,7 +159,7 @@ def finished(
         ]
     turns = [_ended(turn, why, now) for turn in talk.turns]
     result = talk.result
-    if why is not None and (talk.running or result is None):
+    if why is not None and (talk.open or result is None):
         result = Result(text=result.text if result else "", is_error=True, reason=why.reason)
     status = _talked(_status(session, "Succeeded" if why is None else "Failed", marks, now), seen, turns, result)
     status.timings.finished = now
@@ -140,6 +174,24 @@ def late_usage(session: AgentSession, seen: Observed) -> AgentSessionStatus:
     """
     usage = merged(session.status.usage, seen.usage)
     return session.status.model_copy(update={"usage": usage, "observed_generation": session.metadata.generation})
+
+
+def resuming(session: Known) -> bool:
+    """Whether the conversation is with no runner: the last one was suspended, and the next one has not taken it up."""
+    said = condition(session.status.conditions, SUSPENDED)
+    away = said is not None and (said.status == "True" or said.reason in (SUSPENDING, RESUMING))
+    return away and bool(session.status.turns)
+
+
+def leaving(session: Known) -> bool:
+    """Whether a suspension has begun and the runner is not gone yet."""
+    said = condition(session.status.conditions, SUSPENDED)
+    return said is not None and said.reason == SUSPENDING
+
+
+def kept(session: Known) -> bool:
+    """Whether nothing is lost with the runner: files and conversation are on a claim, or there is none yet."""
+    return session.status.workspace is not None or not session.status.turns
 
 
 def unready_since(session: AgentSession) -> datetime | None:
@@ -159,7 +211,7 @@ def _status(session: Known, phase: Phase, marks: Sequence[Mark], now: datetime) 
 
 def _talked(status: AgentSessionStatus, seen: Observed, turns: list[Turn], result: Result | None) -> AgentSessionStatus:
     status.turns = turns
-    status.turns_completed = sum(turn.state != "Running" for turn in turns)
+    status.turns_completed = sum(turn.state in ENDED for turn in turns)
     status.result = result
     status.usage = merged(status.usage, seen.usage, seen.lost_meters)
     first = [usage.first_request for usage in seen.usage if usage.first_request is not None]
@@ -176,13 +228,13 @@ def _known(status: AgentSessionStatus) -> list[datetime]:
 
 def _placed(status: AgentSessionStatus, seen: Observed) -> None:
     tenant, pod = seen.tenant, seen.pod
-    if tenant is not None and tenant.spec.workspace is not None and pod is not None:
+    if status.workspace is None and tenant is not None and tenant.spec.workspace is not None and pod is not None:
         name = claim_name(tenant.metadata.name)
         status.workspace = WorkspaceStatus(claim_name=name, sub_path=workspace_sub_path(pod.uid))
 
 
 def _ended(turn: Turn, why: Trouble | None, now: datetime) -> Turn:
-    if turn.state != "Running":
+    if turn.state in ENDED:
         return turn
     reason = why.reason if why is not None else ""
     return turn.model_copy(update={"state": "Failed", "finished": now, "reason": reason})
@@ -190,6 +242,22 @@ def _ended(turn: Turn, why: Trouble | None, now: datetime) -> Turn:
 
 def _resolved() -> list[Mark]:
     return [Mark(ACCEPTED, "True", "Accepted"), Mark(RESOLVED_REFS, "True", "ResolvedRefs")]
+
+
+def _resuming(session: Known) -> list[Mark]:
+    why = "the next runner takes the conversation up again"
+    return [Mark(SUSPENDED, "False", RESUMING, why)] if resuming(session) else []
+
+
+def _not_suspended(session: AgentSession) -> list[Mark]:
+    if not session.spec.suspend:
+        return []
+    tenant = session.spec.tenant_ref.name
+    why = (
+        f"spec.suspend: AgentTenant {tenant} has no spec.workspace, so nothing would be kept and the session goes on: "
+        "delete it to end it; sessions that are to be suspended need a tenant with a workspace from their start"
+    )
+    return [Mark(SUSPENDED, "False", "NoWorkspace", why)]
 
 
 def _contained(seen: Observed, why: Trouble | None) -> list[Mark]:

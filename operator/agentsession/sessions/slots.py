@@ -57,7 +57,11 @@ def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], ten
     name = tenant["metadata"]["name"]
     most = _most(tenant)
     free = most - sum(labels_of(pod).get(TENANT_LABEL) == name for pod in pods)
-    waiting = (item for item in sessions if tenant_of(item) == name and condition_of(item, READY)[1] == AT_CAPACITY)
+    waiting = (
+        item
+        for item in sessions
+        if tenant_of(item) == name and condition_of(item, READY)[1] == AT_CAPACITY and not _suspended(item)
+    )
     return heapq.nsmallest(free, waiting, key=_age)
 
 
@@ -79,14 +83,20 @@ def _most(tenant: KubeObject) -> int:
 
 
 def _may_start(session: KubeObject) -> bool:
-    """Not so one that may not have a pod for a reason of its own: it would hold up all that are younger."""
+    """Not so one that is suspended, or may not have a pod for its own reasons: it would hold up the younger ones."""
     return (
         condition_of(session, FINISHED)[0] != "True"
         and condition_of(session, ACCEPTED)[0] != "False"
         and condition_of(session, RESOLVED_REFS)[1] not in OWN_FAULTS
         and condition_of(session, READY)[1] not in (POD_REFUSED, WIDENED)
+        and not _suspended(session)
         and "deletionTimestamp" not in session["metadata"]
     )
+
+
+def _suspended(session: KubeObject) -> bool:
+    spec = session.get("spec")
+    return isinstance(spec, dict) and spec.get("suspend") is True
 
 
 def _pod(session: KubeObject) -> str:

@@ -1,7 +1,7 @@
 """Turns: which prompt is next, and what status says of each. A turn's uuid is derived, so it is never asked twice."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -12,11 +12,14 @@ from agentsession_runner.protocol import State, TurnState
 EXCERPT = 2 * 1024
 MOST = 16 * 1024
 """Bytes of an answer in status.turns, and of the last one in status.result."""
+ENDED = ("Completed", "Failed")
+GO_ON = "You were suspended in the middle of your last task and are running again. Go on from where you stopped."
+"""What an interrupted turn is asked when its conversation was taken up again."""
 
 
 @dataclass(frozen=True)
 class NextPrompt:
-    """A turn to start now."""
+    """A turn to start now, or to go on with."""
 
     id: str
     uuid: str
@@ -25,7 +28,7 @@ class NextPrompt:
 
 @dataclass(frozen=True)
 class Progress:
-    """All turns so far, the last answer, and what to ask next."""
+    """All turns so far in the order in which they were asked, the last answer, and what to ask next."""
 
     turns: list[Turn]
     result: Result | None
@@ -36,9 +39,14 @@ class Progress:
         return any(turn.state == "Running" for turn in self.turns)
 
     @property
+    def open(self) -> bool:
+        """Something that was asked is not answered: it runs, or was interrupted."""
+        return any(turn.state not in ENDED for turn in self.turns)
+
+    @property
     def answered(self) -> bool:
         """All that was asked is answered, well or not, and nothing is to be asked."""
-        return bool(self.turns) and not self.running and self.next is None
+        return bool(self.turns) and not self.open and self.next is None
 
     @property
     def failed(self) -> bool:
@@ -51,58 +59,77 @@ def turn_uuid(session_uid: str, turn_id: str) -> str:
     return str(uuid.uuid5(uuid.UUID(session_uid), turn_id))
 
 
+def continued_uuid(interrupted: str) -> str:
+    """The id under which a turn is gone on with; `interrupted` is the one that it had before."""
+    return str(uuid.uuid5(uuid.UUID(interrupted), "resume"))
+
+
 def progress(session: AgentSession, prompt: str | None, state: State | None, now: datetime) -> Progress:
-    """Join what status knows with what the runner says. `prompt` is the first turn's text, if it is still needed."""
-    before = {turn.id: turn for turn in session.status.turns}
+    """Join what status knows with what the runner says. `prompt` is the first turn's text, if it is still needed.
+
+    What status knows of stays: a follow-up may be put before others that were asked long ago.
+    """
+    texts = {FIRST_TURN: prompt, **{item.id: item.prompt for item in session.spec.follow_ups}}
     reported: dict[str, TurnState] = {turn.uuid: turn for turn in state.turns} if state is not None else {}
     turns: list[Turn] = []
     result = session.status.result
     coming: NextPrompt | None = None
-    asked = [(FIRST_TURN, prompt), *((item.id, item.prompt) for item in session.spec.follow_ups)]
-    for turn_id, text in asked:
-        id_ = turn_uuid(session.metadata.uid, turn_id)
-        known, said = before.get(turn_id), reported.get(id_)
-        if known is not None and known.state != "Running":
-            turns.append(known)
-        elif said is not None:
-            turns.append(_turn(turn_id, said, known, now))
-            if said.phase != "Running":
-                result = _result(said)
-        else:
-            coming = coming or (NextPrompt(turn_id, id_, text) if text is not None else None)
-            if known is not None:
-                turns.append(known)
-            break
-    if coming is not None and _busy(turns, except_=coming.id):
-        coming = None
+    for turn in [*session.status.turns, *_not_yet_known(session, texts, reported, now)]:
+        said = reported.get(turn.uuid) if turn.state == "Running" else None
+        if said is not None and said.phase in ENDED:
+            turns.append(_ended(turn, said, now))
+            result = _result(said)
+            continue
+        turns.append(turn)
+        if said is None and turn.state not in ENDED:
+            coming = coming or _again(session, turn, texts.get(turn.id))
+    missing = next((id_ for id_ in texts if all(turn.id != id_ for turn in turns)), None)
+    if missing is not None and all(turn.state in ENDED for turn in turns):
+        coming = _prompt(missing, turn_uuid(session.metadata.uid, missing), texts[missing])
     return Progress(turns, result, coming)
 
 
-def _busy(turns: Sequence[Turn], *, except_: str) -> bool:
-    return any(turn.state == "Running" and turn.id != except_ for turn in turns)
+def _not_yet_known(
+    session: AgentSession, texts: Mapping[str, str | None], reported: Mapping[str, TurnState], now: datetime
+) -> Iterator[Turn]:
+    """What the runner says it was asked, as far as it comes next."""
+    known = {turn.id for turn in session.status.turns}
+    for turn_id in (id_ for id_ in texts if id_ not in known):
+        id_ = turn_uuid(session.metadata.uid, turn_id)
+        if id_ not in reported:
+            return
+        yield Turn(id=turn_id, uuid=id_, state="Running", started=now)
+
+
+def _again(session: AgentSession, turn: Turn, text: str | None) -> NextPrompt | None:
+    """The prompt of a turn that was interrupted, or whose delivery is unknown."""
+    if turn.state == "Interrupted":
+        return NextPrompt(turn.id, continued_uuid(turn.uuid), GO_ON)
+    return _prompt(turn.id, turn.uuid, GO_ON if was_continued(session, turn) else text)
+
+
+def was_continued(session: AgentSession, turn: Turn) -> bool:
+    """Whether the turn's latest prompt is one to go on, after an interruption."""
+    return turn.uuid != turn_uuid(session.metadata.uid, turn.id)
+
+
+def _prompt(turn_id: str, id_: str, text: str | None) -> NextPrompt | None:
+    return NextPrompt(turn_id, id_, text) if text is not None else None
 
 
 def started(progress: Progress, now: datetime) -> list[Turn]:
     """The turns once `progress.next` was delivered."""
     coming = progress.next
-    if coming is None or any(turn.id == coming.id for turn in progress.turns):
+    if coming is None or any(turn.uuid == coming.uuid for turn in progress.turns):
         return progress.turns
-    return [*progress.turns, Turn(id=coming.id, uuid=coming.uuid, state="Running", started=now)]
+    turns = {turn.id: turn for turn in progress.turns}
+    turns[coming.id] = Turn(id=coming.id, uuid=coming.uuid, state="Running", started=now)
+    return list(turns.values())
 
 
-def _turn(turn_id: str, said: TurnState, known: Turn | None, now: datetime) -> Turn:
-    begun = known.started if known is not None else now
-    if said.phase == "Running":
-        return Turn(id=turn_id, uuid=said.uuid, state="Running", started=begun)
-    return Turn(
-        id=turn_id,
-        uuid=said.uuid,
-        state=said.phase,
-        started=begun,
-        finished=now,
-        text=_clip(said.text, EXCERPT),
-        reason=said.reason,
-    )
+def _ended(turn: Turn, said: TurnState, now: datetime) -> Turn:
+    ended = {"state": said.phase, "finished": now, "text": _clip(said.text, EXCERPT), "reason": said.reason}
+    return turn.model_copy(update=ended)
 
 
 def _result(said: TurnState) -> Result:

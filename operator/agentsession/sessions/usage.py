@@ -1,6 +1,6 @@
 """Usage in status: the latest cumulative counters of every egress process that served the session, and their sums."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from decimal import Decimal
 
 from agentsession.api.report import SessionUsage
@@ -9,16 +9,32 @@ from agentsession.api.session import AgentSessionStatus, Meter, Usage
 UNHEARD = "unheard"
 
 
+def settled(usage: Usage | None) -> Usage | None:
+    """Usage of which all is told: no process serves the session any more. One that ends later takes nothing with it."""
+    if usage is None:
+        return None
+    return usage.model_copy(update={"meters": [m.model_copy(update={"settled": True}) for m in usage.meters]})
+
+
 def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] = frozenset()) -> Usage | None:
     """Usage with `reports` in it. What the incarnations in `gone` served is marked estimated, for they may have served
     more than anybody heard of; those that were never heard of it share one empty meter. What was estimated stays so."""
     known = {meter.incarnation: meter for meter in (usage.meters if usage is not None else [])}
-    meters = known | {report.meter.incarnation: report.meter for report in reports}
+    meters = known | {report.meter.incarnation: _told(report.meter, known) for report in reports}
     if gone - meters.keys():
         meters[UNHEARD] = Meter(incarnation=UNHEARD, estimated=True)
     for name in (gone & meters.keys()) | {name for name, meter in known.items() if meter.estimated}:
         meters[name] = meters[name].model_copy(update={"estimated": True})
     return totals([meters[name] for name in sorted(meters)]) if meters else None
+
+
+def _told(meter: Meter, known: Mapping[str, Meter]) -> Meter:
+    """What was settled stays so until the process serves more."""
+    before = known.get(meter.incarnation)
+    unmoved = {"settled": False, "estimated": meter.estimated, "final": meter.final}
+    if before is None or before.model_copy(update=unmoved) != meter:
+        return meter
+    return meter.model_copy(update={"settled": before.settled})
 
 
 def only_counted(before: AgentSessionStatus, after: AgentSessionStatus) -> bool:
