@@ -39,7 +39,7 @@ from agentsession_runner.protocol import PORT
 from agentsession_runner.server import Server
 from agentsession_runner.session import Answer, Session, Step
 
-from .build import INSTALL
+from .build import CONVERSATION, INSTALL
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 SECONDS = 20.0
@@ -194,7 +194,7 @@ class World:
         async def connect() -> Agent:
             return agent
 
-        talk = asyncio.create_task(conversation.run("c-1", connect))
+        talk = asyncio.create_task(conversation.run(CONVERSATION, connect))
         self.stack.callback(talk.cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
         await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
@@ -256,7 +256,7 @@ async def operating(
     await serve_kinds(api)
     keyring = Keyring.generate(datetime.now(UTC))
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(runner_http())
+        http = await stack.enter_async_context(aiohttp.ClientSession())
         egress = await stack.enter_async_context(Egress(keyring).running())
         caches = Caches()
         queues = Queues(caches)
@@ -269,6 +269,7 @@ async def operating(
             install,
             caches,
             queues,
+            await stack.enter_async_context(runner_http()),
             http,
             SURROUNDINGS,
             keyring=lambda: keyring,

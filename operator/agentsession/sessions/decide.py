@@ -21,6 +21,8 @@ POLL = timedelta(seconds=5)
 """How soon to look again for what no watch tells: a ConfigMap."""
 WAIT = timedelta(seconds=30)
 """How soon a session at capacity looks again; a slot that becomes free wakes the oldest at once."""
+MOST_REFUSALS = 3
+"""A runner that begins to drain refuses too, and says so a moment later."""
 RETRY_LEAST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=5)
 STARTING = Trouble("Starting", "the runner is on its way: pod, containment check, connection of the agent")
 """One text for the whole way: each step of it that status told would cost a write."""
@@ -84,7 +86,10 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
     if state is not None and state.phase == "Failed":
         failed = Trouble("AgentFailed", f"the agent process ended, it says: {state.message or 'nothing'}")
         return _finish(session, seen, talk, failed, now)
-    if state is None or state.phase == "Starting":
+    if seen.refusals >= MOST_REFUSALS:
+        refused = Trouble("AgentFailed", "the runner refuses to serve this session")
+        return _finish(session, seen, talk, refused, now)
+    if state is None or state.phase in ("Starting", "Draining"):  # which takes no prompt; its pod will say why it ends
         if talk.turns:  # an operator that has just begun to lead: nothing has changed but who listens
             return Plan(report.serving(session, seen, replace(talk, next=None), now), [listen], deadline)
         return Plan(report.starting(session, seen, STARTING, now), [listen], deadline)
