@@ -185,9 +185,8 @@ class World:
 
     async def run(self, session: AgentSession) -> Agent:
         """Be kubelet and runner of its pod; returns its agent."""
-        pod = await self.made(session)
-        uid = pod["metadata"]["uid"]
-        address = ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
+        uid = (await self.made(session))["metadata"]["uid"]
+        address = loopback()
         agent, conversation = Agent(), Session(Journal(), check_disk=lambda: None)
         verifier = CallVerifier(KeySource(self.http, self.egress.url), uid)
 
@@ -197,8 +196,18 @@ class World:
         talk = asyncio.create_task(conversation.run(CONVERSATION, connect))
         self.stack.callback(talk.cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
-        await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
+        await self.runs(session, address)
         return agent
+
+    async def runs(self, session: AgentSession, address: str) -> None:
+        """Be kubelet of its pod: it runs there."""
+        uid = (await self.made(session))["metadata"]["uid"]
+        await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
+
+
+def loopback() -> str:
+    """An address for a pod, on this machine."""
+    return ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
 
 
 def _running(address: str) -> dict[str, object]:
