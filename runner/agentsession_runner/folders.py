@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import UnfitError
-from .protocol import EXIT_BAD_VOLUME
+from .protocol import EXIT_BAD_ENVIRONMENT, EXIT_BAD_VOLUME
 
 TRANSCRIPTS = "projects"
 PROBE = ".agentsession-probe"
@@ -45,16 +45,26 @@ def _remedy(folder: Path) -> str:
     return "the runner's uid must be able to write here; check the volume's free space, fsGroup and owner"
 
 
-def forget_cli_state(config: Path) -> None:
-    """Leave nothing in CLAUDE_CONFIG_DIR but the transcripts. Raises OSError.
+def check_sealed(folder: Path) -> None:
+    """See that nobody but its owner may enter a folder of the image. Raises UnfitError."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise UnfitError(EXIT_BAD_ENVIRONMENT, f"the image has no folder {folder}: {error.strerror}") from error
+    if mode & 0o077:
+        raise UnfitError(EXIT_BAD_ENVIRONMENT, f"in the image {folder} has mode {mode & 0o777:04o}: it must be 0700")
 
-    An earlier agent may have written here, and the CLI takes the `env` of its .claude.json over its environment even
-    where no setting source is allowed. What the CLI keeps here for itself it makes anew.
+
+def forget_earlier_agents(config: Path, home: Path) -> None:
+    """Leave nothing in HOME, and nothing in CLAUDE_CONFIG_DIR but the transcripts. Raises OSError.
+
+    An earlier agent may have written there, and where no setting source is allowed the CLI still takes the `env` of its
+    .claude.json over its environment, and runs .bashrc. What it keeps there for itself it makes anew.
     """
-    for entry in config.iterdir():
+    for entry in (*config.iterdir(), *home.iterdir()):
         if entry.is_symlink() or not entry.is_dir():
             entry.unlink()
-        elif entry.name != TRANSCRIPTS:
+        elif entry != config / TRANSCRIPTS:
             shutil.rmtree(entry)
 
 

@@ -30,6 +30,8 @@ TurnPhase = Literal["Running", "Completed", "Failed", "Interrupted"]
 
 MAX_TEXT = 16 * 1024
 """Characters of an answer that a State carries."""
+CONVERSATION_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+"""It becomes an argument of the CLI when the conversation is resumed."""
 
 ENV_OPTIONS = "AGENTSESSION_OPTIONS"
 ENV_POD_UID = "AGENTSESSION_POD_UID"
@@ -48,6 +50,9 @@ CONFIG_VOLUME = "/config"
 TMP_VOLUME = "/tmp"  # noqa: S108
 SERVICE_ACCOUNT_TOKEN = "/var/run/agentsession/token"  # noqa: S105
 """Projected service account token, in the init container only."""
+TERMINATION_LOG = "/root/termination-log"
+"""Where the runner's own last words would go: nobody but root may enter that folder. The file is the kubelet's and no
+limit of the pod counts it, so an agent that could write it could fill the node's disk."""
 
 EXIT_BAD_ENVIRONMENT = 2
 """Exit code of either container when one of ENV_* is missing or wrong; the termination message names it."""
@@ -111,7 +116,7 @@ class PromptRequest(Wire):
 
 
 class TurnState(Wire):
-    """A prompt and its answer."""
+    """A prompt and its answer. Text and reason stand until the next prompt: whoever gives that one has read them."""
 
     uuid: str = Field(max_length=64)
     phase: TurnPhase
@@ -123,10 +128,12 @@ class TurnState(Wire):
 class State(Wire):
     """All that a runner says of itself."""
 
-    revision: int = Field(ge=0, description="Grows with every change.")
+    revision: int = Field(ge=0, lt=2**63, description="Grows with every change.")
     phase: RunnerPhase
     session_uid: str | None = Field(default=None, max_length=64)
-    session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
+    session_id: str | None = Field(
+        default=None, pattern=CONVERSATION_ID, description="Id of the conversation in its transcript."
+    )
     turns: list[TurnState] = Field(default=[], max_length=128)
     message: str = Field(default="", max_length=512, description="Why the phase is Failed, one line.")
 

@@ -84,10 +84,10 @@ async def test_a_prompt_delivered_twice_is_asked_once(talk: Talk) -> None:
     prompt = str(uuid.uuid4())
     for _ in range(2):
         await talk.runner.prompt("[[say: Once.]]", prompt)
-    await talk.runner.answered(prompt)
+    assert (await talk.runner.answered(prompt)).text == "Once."
     await talk.runner.prompt("[[say: Late.]]", prompt)
-    await talk.runner.ask("[[say: Next.]]")
-    assert [turn.text for turn in (await talk.runner.state()).turns[-2:]] == ["Once.", "Next."]
+    assert (await talk.runner.ask("[[say: Next.]]")).text == "Next."
+    assert [turn.uuid for turn in (await talk.runner.state()).turns].count(prompt) == 1
     assert len(bodies(talk.model)) == before + 2
 
 
@@ -112,6 +112,7 @@ async def test_a_failing_model_fails_the_turn_and_not_the_session(talk: Talk) ->
     assert (await talk.runner.ask("[[say: Better.]]")).phase == "Completed"
 
 
+@pytest.mark.trap("silent-transcript")
 async def test_a_config_volume_that_cannot_be_written_is_not_silent(talk: Talk) -> None:
     before = len(bodies(talk.model))
     away = talk.layout.claude.rename(talk.layout.claude.with_name("away"))
@@ -134,6 +135,7 @@ async def test_a_long_answer_is_cut(talk: Talk) -> None:
     assert (len(turn.text), turn.truncated) == (MAX_TEXT, True)
 
 
+@pytest.mark.trap("mention")
 async def test_prompt_text_is_only_text(talk: Talk) -> None:
     (talk.layout.work / "secret.txt").write_text("read-by-mention")
     for text in ("@secret.txt [[say: No.]]", f"@{talk.layout.work}/secret.txt [[say: No.]]", "/context [[say: No.]]"):

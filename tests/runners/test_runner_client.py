@@ -12,12 +12,12 @@ import pytest
 from agentsession.keys.keyring import Keyring, verify
 from agentsession.runners import client as client_module
 from agentsession.runners.client import MAX_BYTES, RunnerClient, RunnerError, RunnerRefusedError, Target, runner_http
-from agentsession_runner.protocol import CALL_AUDIENCE, State, TurnState
+from agentsession_runner.protocol import CALL_AUDIENCE, MAX_TEXT, State, TurnState
 
 pytestmark = pytest.mark.unit
 
 KEYRING = Keyring.generate(datetime.now(UTC))
-GOOD = State(revision=3, phase="Ready", session_uid="s-1", session_id="c-1")
+GOOD = State(revision=3, phase="Ready", session_uid="s-1", session_id="66666666-7777-8888-9999-000000000000")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -115,10 +115,9 @@ def _headers(head: bytes) -> list[tuple[str, str]]:
 
 async def test_control_characters_are_taken_out() -> None:
     turn = TurnState(uuid="u", phase="Failed", text="a\x1b[2Jb\nc\td\u202e", reason="x\ny\x00")
-    got = await ask(state(session_id="c\x1b]0;x\x07\n1", message="m\r\nn\x9b", turns=[turn.model_dump()]))
+    got = await ask(state(message="m\r\nn\x9b", turns=[turn.model_dump()]))
     assert got.turns[0].text == "a[2Jb\nc\td"
     assert got.turns[0].reason == "x y"
-    assert got.session_id == "c]0;x 1"
     assert got.message == "m n"
 
 
@@ -136,6 +135,9 @@ REFUSED = [
     ("too many turns", state(turns=[{"uuid": "u", "phase": "Running"}] * 129)),
     ("too long an answer", state(turns=[{"uuid": "u", "phase": "Completed", "text": "x" * 16385}])),
     ("too long an id", state(session_id="x" * 65)),
+    ("an id that is a flag", state(session_id="--dangerously-skip-permissions")),
+    ("an id with a line of its own", state(session_id=f"{GOOD.session_id}\n")),
+    ("a revision that is too large", state(revision=2**63)),
     ("a gzip bomb", http(gzip.compress(bytes(2**26)), headers="Content-Encoding: gzip\r\n")),
     ("an endless header", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000),
     ("many headers", b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: %s\r\n" % (n, b"x" * 8000) for n in range(2000))),
@@ -175,21 +177,48 @@ async def test_redirects_are_not_followed() -> None:
     assert asked == 1
 
 
-async def test_a_body_is_read_no_further_than_its_bound() -> None:
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "a body": (CHUNKED, b"10000\r\n" + b" " * 0x10000 + b"\r\n"),
+    "chunk extensions": (CHUNKED, (b"1;" + b"x" * 4000 + b"\r\n \r\n") * 16),
+    "trailers": (CHUNKED + b"0\r\n", b"X: x\r\n" * 10_000),
+    "informational answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2000),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_an_answer_without_end_is_read_no_further_than_its_bound(flood: str) -> None:
+    head, part = FLOODS[flood]
     sent = 0
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while sent < 100 * MAX_BYTES:
-            writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        writer.write(head)
+        while True:
+            writer.write(part)
             await writer.drain()
-            sent += 0x10000
+            sent += len(part)
 
     async with calling(serve) as (client, target):
-        with pytest.raises(RunnerError, match="longer than"):
-            await client.state(target, -1)
-    assert sent < 4 * MAX_BYTES
+        with pytest.raises(RunnerError, match="no answer to bind"):
+            await client.bind(target)
+    assert sent < 64 * MAX_BYTES, "more than what fits into the buffers between the two"
+
+
+async def test_the_longest_state_of_the_protocol_is_well_below_the_bound() -> None:
+    longest = GOOD.model_copy(
+        update={
+            "revision": 2**63 - 1,
+            "message": "\x01" * 512,
+            "turns": [
+                *[TurnState(uuid="x" * 64, phase="Completed", truncated=True)] * 127,
+                TurnState(uuid="x" * 64, phase="Failed", text="\x01" * MAX_TEXT, reason="\x01" * 512, truncated=True),
+            ],
+        }
+    )
+    raw = http(longest.model_dump_json().encode())
+    assert len(raw) < 0.55 * MAX_BYTES
+    assert len((await ask(raw)).turns) == 128
 
 
 async def test_a_runner_that_drips_does_not_hold_a_call_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,7 +206,7 @@ class Place:
     async def start(self, pod: KubeObject, agent: Agent, kind: type[Session] = Session) -> None:
         """Run that pod with that agent. Raises NotFoundError if it is gone."""
         uid = pod["metadata"]["uid"]
-        address = ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
+        address = loopback()
         conversation = kind(Journal(), check_disk=lambda: None)
         verifier = CallVerifier(KeySource(self.http, self.egress.url), uid)
 
@@ -224,6 +224,11 @@ class Place:
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
         await self.api.apply_status(PODS, key_of(pod), _running(address), uid=uid)
 
+    async def runs(self, session: AgentSession, address: str) -> None:
+        """Be kubelet of its pod: it runs there."""
+        uid = (await self.made(session))["metadata"]["uid"]
+        await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
+
 
 @dataclass
 class World(Place):
@@ -238,6 +243,11 @@ class World(Place):
         made = await super().tenant(**spec)
         await self.leader.meters.pull()
         return made
+
+
+def loopback() -> str:
+    """An address for a pod, on this machine."""
+    return ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
 
 
 def _running(address: str) -> dict[str, object]:
@@ -291,7 +301,7 @@ async def surrounded(api: ApiClient, namespace: str) -> AsyncIterator[Place]:
     """The place, with no operator in it. The kinds must be served."""
     keyring = Keyring.generate(datetime.now(UTC))
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(runner_http())
+        http = await stack.enter_async_context(aiohttp.ClientSession())
         egress = await stack.enter_async_context(Egress(keyring).running())
         yield Place(api, namespace, keyring, egress, http, stack)
 
@@ -313,11 +323,13 @@ async def leading(
     async def peers(_: str) -> list[str]:
         return [place.egress.url]
 
+    own = runner_http()
     leader = Leader(
         api,
         install,
         caches,
         queues,
+        http or own,
         http or place.http,
         SURROUNDINGS,
         keyring=lambda: place.keyring,
@@ -331,7 +343,7 @@ async def leading(
             await asyncio.sleep(0.01)
         await leader.run()
 
-    async with asyncio.TaskGroup() as group:
+    async with own, asyncio.TaskGroup() as group:
         tasks = [group.create_task(lead())]
         for resource, store, selector in kinds:
             reflector = Reflector(api, resource, store, label_selector=selector, on_change=changed[resource])
