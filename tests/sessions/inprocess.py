@@ -53,6 +53,7 @@ class Egress:
     def __init__(self, keyring: Keyring) -> None:
         self.url = ""
         self._keyring = keyring
+        self._started = datetime.now(UTC)
         self._sequence = 0
         self._sessions: dict[str, tuple[int, SessionUsage]] = {}
         self._tenants: dict[Key, tuple[int, TenantCredential]] = {}
@@ -90,6 +91,7 @@ class Egress:
         found = Report(
             incarnation="e-1",
             sequence=self._sequence,
+            started=self._started,
             sessions=[usage for sequence, usage in self._sessions.values() if sequence > after],
             tenants=[credential for sequence, credential in self._tenants.values() if sequence > after],
         )

@@ -1,11 +1,12 @@
 """What a decision is made from: caches, listeners and meters; nothing is fetched but the text behind promptFrom."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from agentsession.api.base import to_json
+from agentsession.api.conditions import SUSPENDED, Mark, mark
 from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Usage
 from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import Keyring
@@ -78,10 +79,13 @@ class Scene:
         self.version += 1
         store.observe("ADDED", {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}})
 
-    def put_pod(self, **metadata: Any) -> None:
+    def put_pod(self, *, started: datetime = NOW, **metadata: Any) -> None:
         """A runner pod of the session."""
         own = {"name": POD, "namespace": "n", "uid": "p-1", "labels": {TENANT_LABEL: "default"}, **metadata}
-        self.put(self.caches.pods, {"metadata": own, "status": {"phase": "Running", "podIP": "10.0.0.9"}})
+        self.put(
+            self.caches.pods,
+            {"metadata": own, "status": {"phase": "Running", "podIP": "10.0.0.9", "startTime": started.isoformat()}},
+        )
 
     async def look(self, who: AgentSession | None = None) -> Observed:
         """The snapshot of a session."""
@@ -175,12 +179,34 @@ class TestPrompt:
         await scene.listeners.close()
 
 
-async def test_an_egress_process_takes_nothing_along_of_what_was_settled(scene: Scene) -> None:
-    meters = scene.observer._meters
-    meters._alive, meters._heard, meters._gone = frozenset({"new"}), {}, {}
-    served_by = [Meter(incarnation="open"), Meter(incarnation="settled", settled=True), Meter(incarnation="new")]
-    before = AgentSessionStatus(usage=Usage(meters=served_by))
-    assert (await scene.look(session(before))).lost_meters == {"open"}
+class TestSettled:
+    """Nothing is doubted of what was complete when the session was suspended."""
+
+    @pytest.fixture(autouse=True)
+    def no_process_is_as_old(self, scene: Scene) -> None:
+        """This operator has just begun, and so have the egress processes."""
+        meters = scene.observer._meters
+        meters._alive, meters._heard, meters._gone = frozenset({"new"}), {}, {}
+        meters._began, meters._started = NOW + timedelta(seconds=2), {"new": NOW + timedelta(seconds=1)}
+
+    async def test_a_process_that_is_gone_took_nothing_along(self, scene: Scene) -> None:
+        served_by = [Meter(incarnation="open"), Meter(incarnation="settled", settled=True), Meter(incarnation="new")]
+        before = AgentSessionStatus(usage=Usage(meters=served_by))
+        assert (await scene.look(session(before))).lost_meters == {"open"}
+
+    async def test_turns_of_an_earlier_runner(self, scene: Scene) -> None:
+        before = AgentSessionStatus(turns=[known(state="Completed").model_copy(update={"finished": NOW})])
+        scene.put_pod(started=NOW - timedelta(seconds=1))
+        assert (await scene.look(session(before))).lost_meters == {"before"}
+        scene.put_pod(started=NOW + timedelta(seconds=1))
+        assert (await scene.look(session(before))).lost_meters == frozenset()
+
+    async def test_turns_of_no_runner(self, scene: Scene) -> None:
+        ended = [known(state="Interrupted").model_copy(update={"finished": NOW})]
+        assert (await scene.look(session(AgentSessionStatus(turns=ended)))).lost_meters == {"before"}
+        suspended = mark([], [Mark(SUSPENDED, "True", "Suspended")], 1, NOW)
+        before = AgentSessionStatus(turns=ended, conditions=suspended)
+        assert (await scene.look(session(before))).lost_meters == frozenset()
 
 
 class TestPod:

@@ -10,6 +10,8 @@ from agentsession.api.session import AgentSession, AgentSessionStatus, Turn, Wor
 from agentsession.sessions.decide import decide
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, Drain, Listen, Plan, Prompt
+from agentsession.sessions.removal import CUT_OFF
+from agentsession.sessions.trouble import WIDENED
 from agentsession.sessions.turns import GO_ON, continued_uuid, turn_uuid
 from agentsession_runner.protocol import TurnState
 
@@ -147,6 +149,13 @@ class TestOnTheWay:
         made = plan(session(leaving(), suspend=True), what, later)
         assert (made.actions, made.requeue_after, states(made)) == ([], timedelta(0), {"prompt": "Interrupted"})
 
+    def test_a_runner_that_is_not_contained_any_more_gets_no_time(self) -> None:
+        wide = seen(pod=pod(), runner=runner("Busy", said(phase="Running")), widened_by="open")
+        told = plan(session(leaving(), suspend=True), wide)
+        assert (told.actions, states(told)) == ([], {"prompt": "Interrupted"})
+        made = plan(session(told.status, suspend=True), wide)
+        assert made.actions == [DeleteRunner("s-11111111", "p-1", CUT_OFF)]
+
     def test_a_runner_that_is_lost_meanwhile_is_no_loss(self) -> None:
         made = plan(session(working(), suspend=True), seen())
         assert (states(made), made.status.phase) == ({"prompt": "Interrupted"}, "Suspending")
@@ -175,6 +184,7 @@ class TestOnTheWay:
             (observed(tenant=None, pod=pod()), "TenantDeleted"),
             (seen(pod=pod(), usage=[served(stopped="TurnLimit")]), "TurnLimitReached"),
             (seen(pod=ended_pod("WallClockExceeded")), "WallClockExceeded"),
+            (seen(pod=pod(), widened_by="open"), WIDENED),
         ],
     )
     def test_a_limit_ends_it_all_the_same(self, what: Observed, why: str) -> None:

@@ -16,7 +16,7 @@ from .acceptance import refusal
 from .observed import Observed
 from .plan import Drain, Listen, Plan
 from .podview import PodView
-from .removal import remove
+from .removal import CUT_OFF, remove
 from .turns import Progress, was_continued
 
 DRAIN_PERIOD = timedelta(seconds=1)
@@ -32,7 +32,8 @@ def suspend(session: AgentSession, seen: Observed, talk: Progress, install: Inst
     pod, asked = seen.pod, any(turn.state == "Running" for turn in session.status.turns)
     if pod is None and not asked:
         return _without_runner(session, seen, install, now)
-    if not leaving and pod is not None and pod.trouble is not None and pod.trouble.reason == "WallClockExceeded":
+    timed_out = pod is not None and pod.trouble is not None and pod.trouble.reason == "WallClockExceeded"
+    if pod is not None and not leaving and (timed_out or seen.widened_by is not None):
         return None
     if talk.running and pod is not None and pod.ip is not None and _may_tell_more(session, seen, pod, install, now):
         status = report.suspending(session, seen, talk.turns, talk.result, now)
@@ -40,7 +41,7 @@ def suspend(session: AgentSession, seen: Observed, talk: Progress, install: Inst
     status = report.suspending(session, seen, _cut_off(session, seen, talk, now), talk.result, now)
     if pod is None or asked or not leaving:
         return Plan(status, requeue_after=AT_ONCE)
-    return Plan(status, *remove(pod, now))
+    return Plan(status, *remove(pod, now, CUT_OFF if seen.widened_by is not None else None))
 
 
 def _without_runner(session: AgentSession, seen: Observed, install: Installation, now: datetime) -> Plan | None:
@@ -53,12 +54,12 @@ def _without_runner(session: AgentSession, seen: Observed, install: Installation
 
 def _may_tell_more(session: AgentSession, seen: Observed, pod: PodView, install: Installation, now: datetime) -> bool:
     """Whether the running turn's end is still to be heard: the runner can tell, has not yet, and has had less time than
-    the pod's grace period."""
+    the pod's grace period. What is not contained any more gets no time."""
     state = seen.runner
     told_all = state is not None and state.phase == "Draining" and all(turn.phase != "Running" for turn in state.turns)
     since = report.unready_since(session) if report.leaving(session) else None
     overdue = since is not None and now - since >= timedelta(seconds=install.runner.grace_seconds)
-    return pod.running and not told_all and not overdue
+    return pod.running and not told_all and not overdue and seen.widened_by is None
 
 
 def _cut_off(session: AgentSession, seen: Observed, talk: Progress, now: datetime) -> list[Turn]:
