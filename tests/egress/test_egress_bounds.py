@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -192,6 +195,30 @@ async def test_a_body_that_takes_long_to_parse_is_parsed_elsewhere(monkeypatch: 
     told = await screen(MESSAGES, Body(Buffers(), session(), structure=10_000), build.parsed_tenant())
     assert isinstance(told, Refusal)
     assert (int(told.message) == os.getpid()) is (short == OFF)
+
+
+PARENT = """
+import asyncio, os, signal
+from agentsession.egress import screening
+
+async def main():
+    pool = screening._started()
+    print(pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_the_screening_process_ends_with_the_one_that_it_belongs_to(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    process = await asyncio.create_subprocess_exec(sys.executable, str(script), stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        printed, _ = await process.communicate()  # ends when neither process holds the pipe any more
+    assert process.returncode == -signal.SIGKILL
+    assert int(printed) != process.pid
 
 
 async def test_a_long_body_is_screened_as_every_other(

@@ -1,6 +1,7 @@
 """Two replicas of each: whichever ends, at whatever moment, nothing is done twice and nothing is lost unsaid."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable
 from time import monotonic
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from agentsession.api.session import AgentSession
-from agentsession.kube.objects import KubeObject, uid_of
+from agentsession.kube.errors import NotFoundError
+from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.resources.names import RUNNER_LABEL
 
@@ -162,11 +164,13 @@ async def test_a_rollout_of_the_egress_plane_makes_nothing_an_estimate(team: Tea
     before = await _serving(team)
     await world.api.delete(PODS, _key(before))
     async with asyncio.timeout(SECONDS):
-        while uid_of(before) in {uid_of(pod) for pod in await operators.pods(world, "egress")}:
-            await asyncio.sleep(0.1)
+        with contextlib.suppress(NotFoundError):
+            while await world.api.get(PODS, _key(before)):
+                await asyncio.sleep(0.1)
     more = {"spec": {"followUps": [{"id": "more", "prompt": "[[say: two]]"}]}}
     await world.api.merge_patch(AGENTSESSIONS, (team.namespace, "s"), more)
-    done = await team.idle("s", turns=2)
+    await team.idle("s", turns=2)
+    done = await team.until("s", lambda now: now.status.usage is not None and now.status.usage.requests == 2)
     assert_exact(done, await world.model.requests(team.key))
     assert done.status.usage is not None
     assert len(done.status.usage.meters) == 2
