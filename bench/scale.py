@@ -1,0 +1,191 @@
+"""Many sessions on simulated nodes: what each costs, how a leader is followed, and what ten thousand objects cost.
+
+Real API server, etcd, scheduler and garbage collector, two real operator processes; kwok in the place of kubelets, the
+runner's own server with an agent of a few lines in the place of each pod. All of it shares this machine.
+"""
+
+import argparse
+import asyncio
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from devcluster import progress
+from devcluster.errors import DevclusterError
+from tests.scale.finished import finished_sessions
+from tests.scale.operators import Operator
+from tests.scale.world import World, world
+
+from .figures import verdict
+from .node import Sample, parsed
+
+MAX_FAILOVER = {signal.SIGKILL: 5.0, signal.SIGTERM: 1.0}
+MAX_SYNC = 15.0
+MAX_MEMORY = 400.0
+"""Bars: seconds from a leader's end to the next reconcile and from a start to complete caches, MiB resident then."""
+MIB = 2**20
+
+
+async def crowd(made: World, count: int) -> None:
+    """So many sessions created at once: to Ready, to their end, deleted. Prints what they took."""
+    made.runners.free.clear()
+    roles = await _roles(made)
+    before = await _samples(made, roles)
+    began = time.monotonic()
+    with progress.step(f"{count} sessions, to Ready"):
+        keys = await made.create(count, f"crowd{count}")
+        await made.until(lambda: not made.left("Ready", keys), seconds=1800)
+    seconds = time.monotonic() - began
+    ready = await _samples(made, roles)
+    with progress.step(f"{count} sessions, to their end"):
+        made.runners.free.set()
+        await made.until(lambda: not made.left("Finished", keys) and not made.pods, seconds=1800)
+    ended = await _samples(made, roles)
+    with progress.step(f"{count} sessions, deleted"):
+        await made.delete(keys)
+        await _calm(made)
+    after = await _samples(made, roles)
+    spans = [made.moments[key]["Ready"] - made.moments[key]["created"] for key in keys]
+    print(f"\n{count} sessions at once")
+    if await _roles(made) != roles:
+        print("the leader lost its Lease meanwhile, so that figures of processes are of no use: is the machine busy?")
+    _line("create to Ready, s", f"p50 {statistics.median(spans):.1f}   p95 {_p95(spans):.1f}")
+    _line("to Ready, sessions/s", f"{count / seconds:.1f}")
+    _line("API writes per session (*)", f"{(_writes(ended) - _writes(before)) / count:.2f}")
+    for role in ("leader", "standby"):
+        cpu = [1000 * (sample[role].cpu - before[role].cpu) / count for sample in (ready, ended, after)]
+        _line(
+            f"{role}'s CPU per session, ms", "to Ready {:.1f}   to its end {:.1f}   until deleted {:.1f}".format(*cpu)
+        )
+        memory = [sample[role].memory / MIB for sample in (before, ready, ended, after)]
+        grown = 1024 * (memory[1] - memory[0]) / count
+        steps = "before {:.0f}   Ready {:.0f}   ended {:.0f}   deleted {:.0f}".format(*memory)
+        _line(f"{role}'s memory, MiB", f"{steps}   ({grown:.0f} KiB per session that is Ready)")
+
+
+async def failover(made: World, signum: signal.Signals, times: int) -> None:
+    """End the leader while sessions come in, again and again: until another one reconciles."""
+    made.runners.free.set()
+    spans: list[float] = []
+    with progress.step(f"{signum.name} to the leader, {times} times"):
+        for number in range(times):
+            for replica in made.operators.replicas:
+                await made.operators.ready(replica)
+            leader = await made.operators.leader()
+            successor = next(replica for replica in made.operators.replicas if replica is not leader)
+            keys = await made.create(10, f"{signum.name.lower()}{number}")
+            made.operators.send(leader, signum)
+            ended = time.monotonic()
+            while await _reconciles(made, successor) == 0:
+                await asyncio.sleep(0.01)
+            spans.append(time.monotonic() - ended)
+            await made.until(lambda keys=keys: not made.left("Finished", keys))  # type: ignore[misc]
+            await made.delete(keys)
+    label = {signal.SIGKILL: "kill -9", signal.SIGTERM: "clean stop"}[signum]
+    said = f"median {statistics.median(spans):.2f}   longest {max(spans):.2f}"
+    _line(f"{label} to the next reconcile, s", said, MAX_FAILOVER[signum], max(spans))
+
+
+async def objects(made: World, count: int) -> None:
+    """Finished sessions that nobody has deleted: a replica starts among them, then leads."""
+    await made.operators.close()
+    with progress.step(f"making {count} finished sessions (two writes each)"):
+        await finished_sessions(made.api, count)
+    made.operators.replicas.clear()
+    with progress.step("starting a replica among them"):
+        began = time.monotonic()
+        replica = await made.operators.start()
+        seconds = time.monotonic() - began
+        synced = parsed(await made.operators.metrics(replica))
+        await made.operators.leader()
+        await _calm(made)
+    led = parsed(await made.operators.metrics(replica))
+    print(f"\n{count} finished sessions in the cluster")
+    _line("start of a replica to complete caches, s", f"{seconds:.1f}", MAX_SYNC, seconds)
+    _line("  its CPU until then, s", f"{synced.cpu:.1f}")
+    _line("its memory then, MiB", f"{synced.memory / MIB:.0f}", MAX_MEMORY, synced.memory / MIB)
+    _line("as leader that has seen each of them, MiB", f"{led.memory / MIB:.0f}", MAX_MEMORY, led.memory / MIB)
+    _line("  its CPU for that, s", f"{led.cpu - synced.cpu:.1f}")
+
+
+async def _roles(made: World) -> dict[str, Operator]:
+    """Who leads, and who stands by."""
+    leader = await made.operators.leader()
+    return {"leader": leader, "standby": next(item for item in made.operators.replicas if item is not leader)}
+
+
+async def _samples(made: World, roles: dict[str, Operator]) -> dict[str, Sample]:
+    return {role: parsed(await made.operators.metrics(replica)) for role, replica in roles.items()}
+
+
+def _writes(samples: dict[str, Sample]) -> float:
+    return sum(samples["leader"].writes.values())
+
+
+async def _reconciles(made: World, replica: Operator) -> float:
+    return await made.operators.metric(replica, "agentsession_reconcile_seconds_count", controller="sessions")
+
+
+async def _calm(made: World) -> None:
+    """Wait until the leader's queues have been empty for two seconds, with something reconciled."""
+    quiet, before = 0, -1.0
+    while quiet < 4:
+        await asyncio.sleep(0.5)
+        leader = await made.operators.leader()
+        done = await _reconciles(made, leader)
+        depth = await made.operators.metric(leader, "agentsession_queue_depth")
+        quiet = quiet + 1 if done == before > 0 and depth == 0 else 0
+        before = done
+
+
+def _line(label: str, said: str, bar: float | None = None, value: float = 0.0) -> None:
+    held = "" if bar is None else f"    bar {bar:g}: {verdict(value, bar)}"
+    print(f"  {label:<44}{said}{held}")
+
+
+def _p95(values: Sequence[float]) -> float:
+    return statistics.quantiles(values, n=20, method="inclusive")[-1]
+
+
+async def run(args: argparse.Namespace, folder: Path) -> None:
+    """Measure and print."""
+    async with world(folder, max(args.sessions)) as made:
+        for _ in range(2):
+            await made.operators.start()
+        await crowd(made, 20)  # so that both replicas have done everything once
+        for count in args.sessions:
+            await crowd(made, count)
+        print()
+        for signum in MAX_FAILOVER:
+            await failover(made, signum, args.failovers)
+        if args.objects:
+            await objects(made, args.objects)
+        print(
+            "(*) until the pod is gone, its deletion and Events included; Leases are not, they are written in any case"
+        )
+
+
+def main() -> int:
+    """Command line. 1: something failed and was said."""
+    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser.add_argument("--sessions", type=int, nargs="+", default=[500, 2000], help="at once (default: 500 2000)")
+    parser.add_argument("--failovers", type=int, default=3, help="of each kind (default: %(default)s)")
+    parser.add_argument("--objects", type=int, default=10_000, help="finished sessions (default: %(default)s)")
+    args = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="agentsession-scale-") as folder:
+            asyncio.run(run(args, Path(folder)))
+    except DevclusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
