@@ -22,6 +22,7 @@ from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
 from agentsession.queues import Queues
 from agentsession.runners.client import runner_http
+from agentsession.sessions.epoch import next_epoch
 from agentsession.watches import watched
 from tests.kube.proxy import Proxy, running
 from tests.sessions.build import INSTALL
@@ -146,7 +147,7 @@ class Operator:
                     runners,
                     SURROUNDINGS,
                     keyring=lambda: around.keyring,
-                    epoch=lambda: self.election.epoch,
+                    epoch=next_epoch(self.election.epoch, self.caches.pods, around.keyring.jwks()),
                     resolve=peers,
                     now=around.clock.operators_now,
                 )
