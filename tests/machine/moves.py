@@ -6,7 +6,8 @@ from datetime import timedelta
 from itertools import count
 from typing import Any, TypeVar, cast
 
-from agentsession.api.base import API_VERSION
+from agentsession.api.base import API_VERSION, is_true
+from agentsession.api.conditions import FINISHED
 from agentsession.kube.errors import AlreadyExistsError, ApiError, NotFoundError
 from agentsession.kube.objects import key_of, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
@@ -19,6 +20,8 @@ from .world import World
 
 NAMES = 40
 """Names for sessions: few, so that they are used again."""
+FEWEST = 4
+"""Unfinished sessions that there always are."""
 REPLICAS = 3
 MOMENT = 0.2
 """Seconds that each step takes, without anybody waiting for them."""
@@ -244,11 +247,25 @@ async def meanwhile(world: World, step: int) -> None:
         await kubelets_work(world, 3)
     if step % 3 == 1:
         await agents_answer(world, 2, "")
+    await _keep_busy(world)
     if step % TROUBLE_STEPS == 0:
         world.rules.clear()
         for replica in world.replicas:
             replica.proxy.watching.set()
     await asyncio.sleep(BREATH)
+
+
+async def _keep_busy(world: World) -> None:
+    """Whatever hypothesis leaves out in this example, there are some sessions to play with, and names for new ones."""
+    finished = [each for each in world.sessions() if is_true(each.status.conditions, FINISHED)]
+    if len(world.history.sessions) - len(finished) < FEWEST:
+        lifecycle = "LongRunning" if next(_numbers) % 2 else "Ephemeral"
+        plain: dict[str, Any] = {"tenant": "default", "prompt": "inline", "model": "m", "limits": {}, "ttl": None}
+        await create(world, 2, lifecycle=lifecycle, **plain)
+    if len(world.history.sessions) > NAMES - 8:
+        for session in finished[:8]:
+            with suppress(NotFoundError):
+                await world.api.delete(AGENTSESSIONS, session.key)
 
 
 async def bury(world: World) -> None:

@@ -148,6 +148,7 @@ class Operator:
                     SURROUNDINGS,
                     keyring=lambda: around.keyring,
                     epoch=next_epoch(self.election.epoch, self.caches.pods, around.keyring.jwks()),
+                    leading=lambda: self.election.is_leader,
                     resolve=peers,
                     now=around.clock.operators_now,
                 )
