@@ -218,6 +218,7 @@ async def operator(world: World, what: str, pick: int) -> bool:
     replica = _pick(pick, world.replicas)
     if replica is None:
         return False
+    world.log.append(f"    it is {replica.name}{', the leader' if replica is world.leader else ''}")
     match what:
         case "crash":
             await world.kill(replica)

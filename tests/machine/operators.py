@@ -5,7 +5,6 @@ any moment (its sockets first, so that nothing is tidied up), and it can go on a
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -155,13 +154,14 @@ class Operator:
                 await self.leader.run()
 
 
-async def elect(around: Surrounding, replicas: list[Operator]) -> Operator | None:
-    """Let as much time pass as it takes until a healthy replica leads; None if there is none."""
+async def elect(around: Surrounding, replicas: list[Operator]) -> Operator:
+    """Let as much time pass as it takes until a healthy one of the replicas leads."""
     healthy = [replica for replica in replicas if not replica.frozen]
     async with asyncio.timeout(600):
-        while healthy and not any(replica.leads for replica in healthy):
+        while True:
             around.lease_clock.waited += DURATION / 2
             around.loop.jump(RENEW)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(healthy[0]._gained.wait(), 0.02)
-    return next((replica for replica in healthy if replica.leads), None)
+            await asyncio.sleep(0.005)
+            for replica in healthy:
+                if replica.leads:
+                    return replica

@@ -128,8 +128,10 @@ class World:
         """Let a healthy replica lead; make one if there is none."""
         if all(replica.frozen for replica in self.replicas):
             await self.join()
-        leader = await elect(self._around, self.replicas)
-        assert leader is not None
+        leader = self.leader
+        if leader is None:
+            leader = await elect(self._around, self.replicas)
+            self.log.append(f"    {leader.name} leads in epoch {leader.election.epoch}")
         return leader
 
     async def quiet(self) -> None:
