@@ -100,7 +100,7 @@ async def test_a_killed_runner_leaves_a_conversation_that_can_be_gone_on_with(
         await runner.ask("[[say: First.]]")
         await runner.prompt(BASH)
         async with asyncio.timeout(PATIENCE):
-            while not (layout.work / "begun").exists():
+            while not (layout.work / "begun").exists() or not _is_told_of(layout):  # the CLI writes a moment later
                 await asyncio.sleep(0.02)
         os.killpg(runner.process.pid, signal.SIGKILL)
         await runner.exit_code()
@@ -150,3 +150,7 @@ async def test_what_an_agent_plants_for_its_next_runner_changes_nothing(
     assert "First." in said(bodies(model)[-1])
     assert "PLANT" not in json.dumps(bodies(model))
     assert not list((tmp_path / "ran").iterdir())
+
+
+def _is_told_of(layout: Layout) -> bool:
+    return any("> begun" in transcript.read_text() for transcript in layout.claude.glob("projects/*/*.jsonl"))
