@@ -45,6 +45,6 @@ async def test_a_volume_that_nobody_makes_is_named(team: Team) -> None:
     await team.tenant_says("Ready", "stateful")
     await team.start("s", "[[say: never]]", tenantRef={"name": "stateful"})
     waits = await team.until("s", lambda now: reason(now) == "VolumeNotReady")
-    assert "PersistentVolumeClaim agentsession-stateful is Pending" in said(waits).message
-    assert "nobody-has-this" in said(waits).message
+    claim = "PersistentVolumeClaim agentsession-stateful of StorageClass nobody-has-this is Pending"
+    assert claim in said(waits).message
     assert reason(waits, "Reconciling") == "VolumeNotReady"

@@ -19,6 +19,7 @@ from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL, runner_
 from agentsession.resources.network import network_policy
 from agentsession.runners.client import RunnerClient, RunnerError, Target
 from agentsession.runners.listeners import Listeners
+from agentsession.sessions.holdup import ABSENT, Claim
 from agentsession.sessions.observe import MAX_PROMPT, Observer
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.slots import Slot
@@ -129,6 +130,25 @@ async def test_a_namespace_is_not_ready(scene: Scene, change: str) -> None:
             metadata = {"name": "n", "uid": "n-1", "deletionTimestamp": "2026-01-01T00:00:00Z"}
             scene.put(scene.caches.namespaces, {"metadata": metadata})
     assert not (await scene.look()).namespace_ready
+
+
+@pytest.mark.parametrize(
+    ("claim", "seen"),
+    [
+        (None, Claim("agentsession-default", ABSENT)),
+        ({"spec": {}}, Claim("agentsession-default", "Pending")),
+        (
+            {"spec": {"storageClassName": "fast"}, "status": {"phase": "Bound"}},
+            Claim("agentsession-default", "Bound", "fast"),
+        ),
+    ],
+)
+async def test_the_tenants_claim(scene: Scene, claim: dict[str, Any] | None, seen: Claim) -> None:
+    assert (await scene.look()).claim is None
+    scene.put(scene.caches.tenants, {**to_json(tenant(workspace={"size": "1Gi"})), "kind": "AgentTenant"})
+    if claim is not None:
+        scene.put(scene.caches.claims, {"metadata": {"name": seen.name, "namespace": "n", "uid": "c-1"}, **claim})
+    assert (await scene.look()).claim == seen
 
 
 class TestPrompt:

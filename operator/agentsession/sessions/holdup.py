@@ -17,10 +17,12 @@ class Claim:
 
     name: str
     phase: str
+    storage_class: str = ""
 
     @property
     def told(self) -> str:
-        return f"PersistentVolumeClaim {self.name} is {self.phase}"
+        of = f" of StorageClass {self.storage_class}" if self.storage_class else ""
+        return f"PersistentVolumeClaim {self.name}{of} is {self.phase}"
 
 
 def held_up(pod: PodView, claim: Claim | None, now: datetime) -> tuple[Trouble | None, timedelta | None]:

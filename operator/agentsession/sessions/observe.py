@@ -105,7 +105,10 @@ class Observer:
             return None
         name = claim_name(tenant.metadata.name)
         known = self._caches.claims.get((tenant.metadata.namespace, name))
-        return Claim(name, known.get("status", {}).get("phase", "Pending") if known is not None else ABSENT)
+        if known is None:
+            return Claim(name, ABSENT)
+        phase = known.get("status", {}).get("phase", "Pending")
+        return Claim(name, phase, known["spec"].get("storageClassName", ""))
 
     def _terminating(self, namespace: str) -> bool:
         known = self._caches.namespaces.get(("", namespace))
