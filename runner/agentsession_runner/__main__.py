@@ -11,7 +11,7 @@ from pathlib import Path
 from .environment import cli_environment
 from .errors import UnfitError
 from .layout import Layout
-from .protocol import PORT
+from .protocol import EXIT_TERMINATED, PORT
 from .settings import Settings
 
 
@@ -33,6 +33,7 @@ def main() -> int:
             from .serve import serve  # noqa: PLC0415
 
             asyncio.run(serve(settings, layout, arguments.host, arguments.port))
+            return EXIT_TERMINATED
     except UnfitError as error:
         print(f"error: {error}", file=sys.stderr)
         with suppress(OSError):

@@ -60,6 +60,9 @@ EXIT_NOT_CONTAINED = 3
 """Exit code of the init container when the pod still reaches what it must not; the termination message says what."""
 EXIT_NO_IDENTITY = 4
 """Exit code of the init container when the egress plane gave no identity; the termination message says why."""
+EXIT_TERMINATED = 143
+"""Exit code of the runner when SIGTERM has ended it. Not 0: the kubelet forgets why it ended a pod, as in an eviction,
+if all its containers then end with 0, and calls it Succeeded."""
 EXIT_BAD_VOLUME = 5
 """Exit code of the init container when a volume cannot be written; the termination message says which."""
 

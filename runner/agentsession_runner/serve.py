@@ -1,6 +1,6 @@
 """The runner's container: a server that listens at once, and an agent process that connects beside it.
 
-It ends, with code 0, by SIGTERM, which drains it first. After a drain that the control side has asked for it stays, so
+It ends by SIGTERM, which drains it first. After a drain that the control side has asked for it stays, so
 that its last word can be read for as long as there is the pod. It does not know its session's lifecycle, so it does not
 end by itself after an answer; the pod's activeDeadlineSeconds bounds what nobody ends.
 """

@@ -8,7 +8,7 @@ from agentsession.kube.resource import PODS
 from devcluster.kubectl import kubectl
 
 from .test_healing import said
-from .world import Team, reason
+from .world import SECONDS, Team, reason
 
 pytestmark = pytest.mark.node
 
@@ -27,6 +27,17 @@ async def test_a_drained_node_explains_the_end(team: Team) -> None:
     assert reason(done, "Finished") == "RunnerEvicted"
     assert "EvictionByEvictionAPI" in said(done, "Finished").message
     await team.no_pod(done)
+
+
+async def test_an_agent_that_fills_its_disk_is_evicted(team: Team) -> None:
+    """The kubelet looks every ten seconds, at figures that may be a minute old."""
+    amounts = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": "50Mi"}
+    resources = {"requests": amounts, "limits": {**amounts, "cpu": "1", "memory": "1Gi"}}
+    command = json.dumps({"command": "head -c 100M /dev/zero > big; sleep 300"})
+    await team.start("s", f"[[tool: Bash {command}]]", runtime={"resources": resources})
+    done = await team.finished("s", 2 * SECONDS)
+    assert reason(done, "Finished") == "RunnerEvicted"
+    assert "ephemeral" in said(done, "Finished").message
 
 
 async def test_a_pod_that_somebody_deletes_is_lost(team: Team) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentsession_runner.layout import Layout
-from agentsession_runner.protocol import EXIT_NO_IDENTITY
+from agentsession_runner.protocol import EXIT_NO_IDENTITY, EXIT_TERMINATED
 from devcluster.scripted.server import Scripted
 from tests.runner.harness import Egress, asked, bodies, environment, options, prepared, serving
 
@@ -32,7 +32,7 @@ async def test_a_killed_cli_fails_the_turn_and_is_never_asked_again(
         assert all("exit code -9" in turn.reason for turn in state.turns)
         status, refusal = await runner.post("prompt", {"uuid": str(uuid.uuid4()), "text": "more"})
         assert (status, refusal) == (409, {"error": "this runner takes no more prompts: it is Failed"})
-        assert await runner.terminate() == 0
+        assert await runner.terminate() == EXIT_TERMINATED
     assert len(bodies(model)) == 1
 
 
@@ -43,7 +43,7 @@ async def test_sigterm_in_a_turn_drains(egress: Egress, model: Scripted, layout:
         await asked(model)
         cli = runner.cli_pid()
         runner.process.send_signal(signal.SIGTERM)
-        assert await runner.exit_code() == 0
+        assert await runner.exit_code() == EXIT_TERMINATED
         with pytest.raises(ProcessLookupError):  # the CLI did not outlive the runner
             os.kill(cli, 0)
     (transcript,) = layout.claude.glob(f"projects/*/{session_id}.jsonl")
@@ -66,7 +66,7 @@ async def test_sigterm_before_the_agent_is_there(egress: Egress, layout: Layout)
     async with serving(egress, layout, options()) as runner:
         assert (await runner.state()).phase == "Starting", "the server waited for the agent"
         runner.process.send_signal(signal.SIGTERM)
-        assert await runner.exit_code() == 0
+        assert await runner.exit_code() == EXIT_TERMINATED
     assert "Traceback" not in "".join(runner.log)
 
 
@@ -76,7 +76,7 @@ async def test_no_agent_without_a_config_volume(egress: Egress, layout: Layout) 
     async with serving(egress, layout, options()) as runner:
         state = await runner.until(lambda s: s.phase == "Failed")
         assert str(layout.claude) in state.message
-        assert await runner.terminate() == 0
+        assert await runner.terminate() == EXIT_TERMINATED
 
 
 async def test_bad_options_say_why(egress: Egress, layout: Layout) -> None:

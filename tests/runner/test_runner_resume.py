@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentsession_runner.layout import Layout
-from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, State
+from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, EXIT_TERMINATED, State
 from devcluster.scripted.server import Scripted
 from tests.runner.harness import PATIENCE, Egress, Runner, asked, bodies, options, prepared, serving
 from tests.runner.plants import plant
@@ -39,7 +39,7 @@ async def test_all_that_was_said_goes_on(egress: Egress, model: Scripted, layout
         first = await ready(runner)
         await runner.ask('[[tool: Bash {"command": "echo made > made.txt"}]] [[say: It is done.]]')
         await runner.ask("[[say: Second.]]")
-        assert await runner.terminate() == 0
+        assert await runner.terminate() == EXIT_TERMINATED
     before = len(bodies(model))
     async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
         assert (await ready(runner)).session_id == first.session_id
@@ -64,7 +64,7 @@ async def test_a_turn_that_is_drained_can_be_gone_on_with(
         last = await runner.drained()
         assert [(turn.uuid, turn.phase, turn.reason) for turn in last.turns] == [(prompt, "Interrupted", "interrupted")]
         assert (await runner.state()).turns == last.turns, "its last word does not stand"
-        assert await runner.terminate() == 0
+        assert await runner.terminate() == EXIT_TERMINATED
         with pytest.raises(ProcessLookupError):
             os.kill(cli, 0)
     async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
@@ -83,7 +83,7 @@ async def test_a_drain_right_after_a_prompt_leaves_no_doubt_whether_it_was_asked
         for _ in range(calls_between):
             await runner.state()
         last = await runner.drained()
-        assert await runner.terminate() == 0
+        assert await runner.terminate() == EXIT_TERMINATED
     told = {turn.uuid: turn.phase for turn in last.turns}.get(prompt)
     more = resumed(first.session_id) if told else {ENV_SESSION_ID: str(first.session_id)}
     async with serving(egress, prepared(layout.root), options(), **more) as runner:
@@ -119,7 +119,7 @@ async def test_a_fresh_conversation_under_an_id_that_was_told_before(
 ) -> None:
     async with serving(egress, layout, options()) as runner:
         first = await ready(runner)
-        assert await runner.terminate() == 0
+        assert await runner.terminate() == EXIT_TERMINATED
     async with serving(egress, prepared(layout.root), options(), **{ENV_SESSION_ID: str(first.session_id)}) as runner:
         assert (await runner.ask("[[say: Hello.]]")).text == "Hello."
     assert {record.session for record in model.records.records()} == {first.session_id}
@@ -143,7 +143,7 @@ async def test_what_an_agent_plants_for_its_next_runner_changes_nothing(
     async with serving(egress, layout, options()) as runner:
         first = await ready(runner)
         await runner.ask("[[say: First.]]")
-        assert await runner.terminate() == 0
+        assert await runner.terminate() == EXIT_TERMINATED
     plant(layout, ran=tmp_path / "ran")
     async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
         assert (await runner.ask('[[tool: Bash {"command": "env"}]]')).phase == "Completed"
