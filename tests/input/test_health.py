@@ -24,7 +24,7 @@ from .placing import Placed, Placer
 
 pytestmark = pytest.mark.apiserver
 
-ASKED_AGAIN = ("RunnerRefused", "NamespaceNotReady")
+ASKED_AGAIN = ("PodRefused", "NamespaceNotReady")
 """The API server says no, and nothing tells the operator when a quota or a LimitRange changes: it goes on asking."""
 ON_ITS_WAY = ("Starting", "Unschedulable", "TenantAtCapacity")
 

@@ -53,6 +53,7 @@ def test_one_on_its_way_is_in_progress(phase: str, seen: Observed) -> None:
     [
         ("Running", session(), observed(pod=pod(), runner=runner())),
         ("Idle", session(**TALK), observed(pod=pod(), runner=runner("Ready", said()))),
+        ("Suspended", session(suspend=True, **TALK), observed()),
         ("Succeeded", session(WORKING), observed(pod=pod(), runner=runner("Ready", said()))),
         ("Suspended", session(suspend=True), observed()),
         ("Running", session(WORKING, suspend=True), observed(pod=pod(), runner=runner())),
