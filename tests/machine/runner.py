@@ -1,6 +1,7 @@
 """A runner in this process: its own server and session at the pod's own address, with an agent of a few lines."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
@@ -94,7 +95,7 @@ class Runner:
 
         await self._server.setup()
         await web.TCPSite(self._server, self.address, PORT).start()
-        self._talk = asyncio.create_task(self._session.run("c-1", connect))
+        self._talk = asyncio.create_task(self._session.run(str(uuid.uuid4()), connect))
 
     async def kill(self) -> None:
         """End at once."""

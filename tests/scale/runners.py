@@ -1,6 +1,7 @@
 """The programs of fake pods: for each, the runner's own server at the pod's address, with an agent of a few lines."""
 
 import asyncio
+import uuid
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -36,7 +37,7 @@ class Runners:
             return agent
 
         stack = self._stacks[uid] = AsyncExitStack()
-        talk = asyncio.create_task(conversation.run("c-1", connect))
+        talk = asyncio.create_task(conversation.run(str(uuid.uuid4()), connect))
         stack.callback(talk.cancel)
         app = Server(conversation, CallVerifier(self._keys, uid)).app()
         await stack.enter_async_context(serving(app, pod["status"]["podIP"], PORT))

@@ -40,7 +40,7 @@ from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT, Promp
 from agentsession_runner.server import Server
 from agentsession_runner.session import Answer, Session, Step
 
-from .build import INSTALL
+from .build import CONVERSATION, INSTALL
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 SECONDS = 20.0
@@ -220,7 +220,7 @@ class Place:
             await conversation.drain()
 
         environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
-        session_id = environment.get(ENV_RESUME) or environment.get(ENV_SESSION_ID) or "c-1"
+        session_id = environment.get(ENV_RESUME) or environment.get(ENV_SESSION_ID) or CONVERSATION
         for life in (conversation.run(session_id, connect), drain()):
             self.stack.callback(asyncio.create_task(life).cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
