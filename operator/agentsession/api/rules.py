@@ -5,8 +5,9 @@ plain `pattern` is not used: the API server would answer with the bare expressio
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -46,12 +47,11 @@ def holds(expression: str, message: str, *, field: str = "") -> Callable[[Check]
     return decorate
 
 
-def rules_of(cls: type) -> Iterator[tuple[Callable[[Any], bool], JsonDict]]:
+@cache
+def rules_of(cls: type) -> tuple[tuple[Callable[[Any], bool], JsonDict], ...]:
     """The decorated methods of a class with their rules, in the order in which they are written."""
-    for base in reversed(cls.__mro__):
-        for attribute in vars(base).values():
-            if callable(attribute) and hasattr(attribute, "rule"):
-                yield attribute, attribute.rule
+    attributes = (attribute for base in reversed(cls.__mro__) for attribute in vars(base).values())
+    return tuple((each, each.rule) for each in attributes if callable(each) and hasattr(each, "rule"))
 
 
 def broken(message: str) -> PydanticCustomError:
