@@ -30,6 +30,7 @@ TENANT_WORKERS = 4
 class Leader:
     """One term. It begins with nothing but the caches: all state is in objects, in runners and in the egress plane.
 
+    leading: whether nobody else can lead now; asked before what must not be done twice.
     http: for calls to runners and to egress processes. resolve, now: as they are but in tests.
     """
 
@@ -44,6 +45,7 @@ class Leader:
         *,
         keyring: Callable[[], Keyring],
         epoch: int,
+        leading: Callable[[], bool],
         resolve: Resolve = resolve_peers,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -69,6 +71,7 @@ class Leader:
             self.meters,
             self._recorder,
             install,
+            leading,
             now,
         )
         self.tenants = TenantController(api, caches, self.meters, self._recorder, install, queues.tenant_changed)

@@ -99,7 +99,17 @@ async def _lead(
     where = await surroundings.find(api, install)
     epoch = next_epoch(elector.epoch, caches.pods, keys.current().jwks())
     async with runner_http() as http, asyncio.TaskGroup() as group:
-        leader = Leader(api, install, caches, queues, http, where, keyring=keys.current, epoch=epoch)
+        leader = Leader(
+            api,
+            install,
+            caches,
+            queues,
+            http,
+            where,
+            keyring=keys.current,
+            epoch=epoch,
+            leading=lambda: elector.is_leader,
+        )
         group.create_task(keys.rotate(), name="keys")
         group.create_task(leader.run(), name="leader")
 

@@ -6,7 +6,7 @@ lines, in that of the egress plane a process that reports what it is told to.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -303,6 +303,7 @@ async def leading(
     http: aiohttp.ClientSession | None = None,
     *,
     epoch: int = 1,
+    leads: Callable[[], bool] = lambda: True,
     install: Installation = INSTALL,
 ) -> AsyncIterator[tuple[Caches, Queues, Leader]]:
     """An operator that leads; its end is as sudden as that of a process. api, http: its ways to the API server, and to
@@ -322,6 +323,7 @@ async def leading(
         SURROUNDINGS,
         keyring=lambda: place.keyring,
         epoch=epoch,
+        leading=leads,
         resolve=peers,
     )
     changed, kinds = queues.changed(), watched(caches)

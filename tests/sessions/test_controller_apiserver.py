@@ -13,8 +13,9 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ConflictError
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, EVENTS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_LABEL
+from agentsession.sessions.controller import NotLeadingError
 
-from .inprocess import SECONDS, World, operating
+from .inprocess import SECONDS, World, leading, operating, serve_kinds, surrounded
 
 pytestmark = pytest.mark.apiserver
 
@@ -117,6 +118,20 @@ async def test_a_leader_with_an_old_picture_can_do_nothing_twice(world: World) -
     assert await world.pod(session) is None
     assert agent.asked == ["hello"]
     assert (await world.now(session)).status.phase == "Succeeded"
+
+
+async def test_who_has_lost_the_lease_creates_no_pod(api: ApiClient, namespace: str) -> None:
+    await serve_kinds(api)
+    async with surrounded(api, namespace) as place:
+        await place.tenant()
+        session = await place.session()
+        async with leading(place, api, leads=lambda: False) as (_, _, leader):
+            await place.says(session, "Starting")
+            with pytest.raises(NotLeadingError):
+                await leader.sessions.reconcile(session.key)
+        assert await place.pod(session) is None
+        async with leading(place, api, epoch=2):
+            await place.made(session)
 
 
 async def test_follow_ups_are_delivered_one_by_one(world: World) -> None:

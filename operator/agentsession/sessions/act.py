@@ -11,7 +11,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import AlreadyExistsError, ConflictError, NotFoundError, UnknownOutcomeError
-from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.objects import Key, KubeObject, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
 from agentsession.resources.pod import runner_pod
@@ -83,16 +83,29 @@ class Actor:
                     state = await self._runners.drain(Target(pod_uid, ip, session.metadata.uid))
                     self._listeners.heard(session.key, pod_uid, state)
             case DeleteSession():
-                with suppress(NotFoundError, ConflictError):
+                with suppress(NotFoundError):
                     await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
 
     async def _delete(self, key: Key, uid: str, grace_seconds: int | None) -> None:
         try:
             await self._api.delete(PODS, key, uid=uid, grace_seconds=grace_seconds)
-        except (NotFoundError, ConflictError):  # gone, and if it lost its label, no watch has told so
-            known = self._caches.pods.by_uid(uid)
-            if known is not None:
-                self._caches.pods.observe("DELETED", known)
+        except NotFoundError:  # and if it lost its label, no watch has told so
+            self._forget(uid)
+        except ConflictError:  # another pod has its name, or the server was asked at a bad moment
+            found = await self._read(key)
+            if found is not None and uid_of(found) == uid:
+                raise
+            self._forget(uid)
+
+    async def _read(self, key: Key) -> KubeObject | None:
+        try:
+            return await self._api.get(PODS, key)
+        except NotFoundError:
+            return None
+
+    def _forget(self, uid: str) -> None:
+        if (known := self._caches.pods.by_uid(uid)) is not None:
+            self._caches.pods.observe("DELETED", known)
 
     async def _create(self, session: AgentSession, seen: Observed) -> None:
         """Create and grant in one go: a pod without a grant was not made here, and is never given one later."""

@@ -43,6 +43,13 @@ class _Known(KubeModel):
     status: AgentSessionStatus = AgentSessionStatus()
 
 
+class NotLeadingError(Exception):
+    """Another operator may be at work on the same things."""
+
+    def __init__(self) -> None:
+        super().__init__("the Lease is lost")
+
+
 class SessionController:
     """Reconciles one session at a time per key; see decide.py for what it does and when."""
 
@@ -56,6 +63,7 @@ class SessionController:
         meters: Meters,
         recorder: EventRecorder,
         install: Installation,
+        leading: Callable[[], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
@@ -66,6 +74,7 @@ class SessionController:
         self._meters = meters
         self._recorder = recorder
         self._install = install
+        self._leading = leading
         self._now = now
         self._written: dict[Key, float] = {}
 
@@ -105,6 +114,8 @@ class SessionController:
         return decide(session, seen, self._install, self._now()), seen
 
     async def _once(self, session: AgentSession, seen: Observed, plan: Plan, action: Action) -> None:
+        if not self._leading():  # the process is about to end; what the status promised, the next leader does
+            raise NotLeadingError
         try:
             await self._actor.act(session, seen, action)
         except (ForbiddenError, InvalidError) as error:

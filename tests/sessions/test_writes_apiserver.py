@@ -1,4 +1,4 @@
-"""A tenant's slots when several sessions start at once: seen only with real writes, which take their time."""
+"""What the controller believes of its writes when they are slow, refused for a moment, or not answered."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
-from agentsession.kube.resource import CONFIGMAPS, PODS
+from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS, PODS, Resource
 from tests.kube.proxy import Fault, Proxy, Rule, running
 
 from .inprocess import SECONDS, World, operating
@@ -60,3 +60,22 @@ async def test_a_pod_whose_creation_got_no_answer_is_looked_for_at_once(proxied:
             await asyncio.sleep(0.01)
     about_pods = [request.partition("?")[0] for request in proxy.seen if path in request]
     assert about_pods[:2] == [f"POST {path}", looked], "it holds a slot, whatever the watch has shown"
+
+
+@pytest.mark.parametrize(("resource", "ttl"), [(PODS, None), (AGENTSESSIONS, 0)])
+async def test_a_conflict_does_not_mean_that_it_is_gone(
+    proxied: tuple[World, Proxy], resource: Resource, ttl: int | None
+) -> None:
+    world, proxy = proxied
+    await world.tenant()
+    session = await world.session(ttlSecondsAfterFinished=ttl)
+    conflict = Fault(409, body='{"kind": "Status", "code": 409, "reason": "Conflict", "message": "try again"}')
+    proxy.rules.append(Rule(conflict, verbs={"delete"}, resources={resource.plural}))
+    (await world.run(session)).free.set()
+    async with asyncio.timeout(SECONDS):
+        while not any("DELETE" in request and f"/{resource.plural}/" in request for request in proxy.seen):
+            await asyncio.sleep(0.01)
+    proxy.rules.clear()
+    async with asyncio.timeout(SECONDS):
+        while (await world.api.list(resource, namespace=world.namespace)).items:
+            await asyncio.sleep(0.02)
