@@ -8,7 +8,6 @@ from agentsession.api.session import AgentSession
 from agentsession.kube.objects import is_terminating, labels_of, owner_uid, uid_of
 from agentsession.resources.names import TENANT_LABEL
 
-from . import moves
 from .history import reason
 from .operators import Operator
 from .world import World
@@ -23,7 +22,6 @@ async def converge(world: World) -> None:
     leader = await _heal(world)
     left = [""]
     for jump in sorted(JUMPS * 6):
-        await moves.bury(world)
         leader = await _leading(world)
         await _be_kind(world)
         await world.quiet()
@@ -96,6 +94,10 @@ def _not_at_rest(world: World, session: AgentSession) -> str | None:
         return f"generation {session.metadata.generation} is not observed"
     if is_true(status.conditions, FINISHED):
         return "its ttl is over" if spec.ttl_seconds_after_finished is not None else None
+    if status.phase == "Suspended":
+        return None if spec.suspend and not world.plane.serves(session.metadata.uid) else "nobody suspends it"
+    if spec.suspend and tenant_keeps(world, session):
+        return "it is not suspended"
     if reason(status) == "Connected":
         answered = [turn.id for turn in status.turns if turn.state != "Running"]
         wanted = ["prompt", *(item.id for item in spec.follow_ups)]
@@ -103,6 +105,11 @@ def _not_at_rest(world: World, session: AgentSession) -> str | None:
             return "it is not answered"
         return None if len(world.plane.serves(session.metadata.uid)) == 1 else "its runner would not be served"
     return None if reason(status) in _reasons_to_wait(world, session) else "it waits for nothing"
+
+
+def tenant_keeps(world: World, session: AgentSession) -> bool:
+    """Whether its conversation can be suspended at all: before the start any can."""
+    return session.spec.tenant_ref.name == "default" or not session.status.turns
 
 
 def _reasons_to_wait(world: World, session: AgentSession) -> Iterator[str]:

@@ -129,8 +129,10 @@ def _backwards(before: AgentSessionStatus, after: AgentSessionStatus) -> Iterato
     for turn in before.turns:
         if turn.id not in turns:
             yield f"turn {turn.id} vanished"
-        elif turn.state != "Running" and turns[turn.id] != turn:
+        elif turn.state in ("Completed", "Failed") and turns[turn.id] != turn:
             yield f"turn {turn.id} had ended, and changed"
+    if before.session_id not in (None, after.session_id):
+        yield f"the conversation was {before.session_id}, and is {after.session_id}"
     meters = {meter.incarnation: meter for meter in after.usage.meters} if after.usage else {}
     for meter in before.usage.meters if before.usage else []:
         if meter.incarnation not in meters or meters[meter.incarnation].requests < meter.requests:

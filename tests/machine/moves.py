@@ -104,6 +104,12 @@ async def limit(world: World, pick: int, limits: dict[str, Any]) -> bool:
     return session is not None and await _patch(world, session.key, {"limits": limits})
 
 
+async def suspend(world: World, pick: int, wanted: bool) -> bool:
+    """People suspend and resume."""
+    session = _pick(pick, [each for each in world.sessions() if each.spec.suspend != wanted])
+    return session is not None and await _patch(world, session.key, {"suspend": wanted})
+
+
 async def _patch(world: World, key: tuple[str, str], spec: dict[str, Any]) -> bool:
     try:
         await world.api.merge_patch(AGENTSESSIONS, key, {"spec": spec})
@@ -242,7 +248,7 @@ async def crash_at(world: World, write: int, lose: Lose) -> bool:
 
 async def meanwhile(world: World, step: int) -> None:
     """What goes on at each step, whatever was chosen: a moment passes, kubelets and agents get on, troubles end."""
-    await bury(world)
+    await world.ensure_leader()
     world.loop.jump(MOMENT)
     if step % 3 == 0:
         await kubelets_work(world, 3)
@@ -267,14 +273,6 @@ async def _keep_busy(world: World) -> None:
         for session in finished[:8]:
             with suppress(NotFoundError):
                 await world.api.delete(AGENTSESSIONS, session.key)
-
-
-async def bury(world: World) -> None:
-    """Kill the replicas whose sockets have died."""
-    for replica in [replica for replica in world.replicas if replica.proxy.crashed.is_set()]:
-        world.log.append(f"    {replica.name} is dead")
-        await world.kill(replica)
-    await world.ensure_leader()
 
 
 async def api_trouble(world: World, fault: str, where: str) -> bool:

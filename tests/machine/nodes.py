@@ -17,8 +17,9 @@ import aiohttp
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.errors import ApiError, ConflictError, NotFoundError
-from agentsession.kube.objects import KubeObject, key_of, owner_uid, uid_of
+from agentsession.kube.objects import KubeObject, key_of, uid_of
 from agentsession.kube.resource import PODS, Resource
+from agentsession.sessions.turns import GO_ON
 from agentsession_runner.auth import CallVerifier, KeySource
 
 from . import podstatus
@@ -43,6 +44,8 @@ class Nodes:
         self.texts: Counter[str] = Counter()
         self.answers: dict[str, str] = {}
         """What agents answered, by turn uuid."""
+        self._conversations: dict[str, str] = {}
+        """Which pod has last gone on with a session's conversation, by session uid."""
         self.broken: Callable[[str], None] = lambda _: None
         self._api = api
         self._connection = connection
@@ -69,7 +72,7 @@ class Nodes:
         if uid_of(pod) in self.runners or not await self._bind(pod):
             return False
         verifier = CallVerifier(KeySource(self._http, self._plane.url), uid_of(pod))
-        runner = Runner(key_of(pod), uid_of(pod), owner_uid(pod), address, verifier, self._asked)
+        runner = Runner(pod, address, verifier, self._asked)
         await runner.start()
         self.runners[uid_of(pod)] = runner
         return await self._report(pod, podstatus.running(address, self._clock.now()))
@@ -117,8 +120,12 @@ class Nodes:
     def _asked(self, runner: Runner, uuid: str, text: str) -> None:
         self.asked[runner.session_uid, uuid] += 1
         self.texts[text] += 1
-        if self.asked[runner.session_uid, uuid] > 1 or self.texts[text] > 1:
+        if self.asked[runner.session_uid, uuid] > 1 or (self.texts[text] > 1 and text != GO_ON):
             self.broken(f"pod {runner.key[1]} was given a prompt that was given before: {text}")
+        before = self._conversations.setdefault(runner.session_uid, runner.pod_uid)
+        self._conversations[runner.session_uid] = runner.pod_uid
+        if before != runner.pod_uid and not runner.resumes:
+            self.broken(f"pod {runner.key[1]} goes on with a conversation that it does not know")
         if runner.bound != runner.session_uid:
             self.broken(f"pod {runner.key[1]} is bound to session {runner.bound}, its owner is {runner.session_uid}")
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from agentsession.kube.objects import Key
+from agentsession.kube.objects import KubeObject, key_of, owner_uid, uid_of
 from agentsession_runner.auth import CallVerifier
 from agentsession_runner.journal import Journal
-from agentsession_runner.protocol import PORT
+from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT
 from agentsession_runner.server import Server
 from agentsession_runner.session import AgentDiedError, Answer, Session, Step
 
@@ -56,17 +56,18 @@ class Runner:
 
     def __init__(
         self,
-        key: Key,
-        pod_uid: str,
-        session_uid: str,
+        pod: KubeObject,
         address: str,
         verifier: CallVerifier,
         asked: Callable[["Runner", str, str], None],
     ) -> None:
-        self.key = key
-        self.pod_uid = pod_uid
-        self.session_uid = session_uid
-        """Of the pod's owner."""
+        environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
+        self.key = key_of(pod)
+        self.pod_uid = uid_of(pod)
+        self.session_uid = owner_uid(pod)
+        self.resumes: str | None = environment.get(ENV_RESUME)
+        """The conversation that it takes up again."""
+        self._session_id = self.resumes or environment.get(ENV_SESSION_ID) or f"c-{self.pod_uid}"
         self.address = address
         self.agent = Agent(lambda uuid, text: asked(self, uuid, text))
         self.calls = 0
@@ -79,7 +80,7 @@ class Runner:
         app = Server(self._session, verifier).app()
         app.middlewares.append(self._lose)
         self._server = web.AppRunner(app, access_log=None, shutdown_timeout=0.001, handler_cancellation=True)
-        self._talk: asyncio.Task[None]
+        self._lives: list[asyncio.Task[None]] = []
 
     @property
     def bound(self) -> str | None:
@@ -94,13 +95,21 @@ class Runner:
 
         await self._server.setup()
         await web.TCPSite(self._server, self.address, PORT).start()
-        self._talk = asyncio.create_task(self._session.run("c-1", connect))
+        self._lives = [
+            asyncio.create_task(self._session.run(self._session_id, connect)),
+            asyncio.create_task(self._drained()),
+        ]
 
     async def kill(self) -> None:
         """End at once."""
-        self._talk.cancel()
-        await asyncio.gather(self._talk, return_exceptions=True)
+        for life in self._lives:
+            life.cancel()
+        await asyncio.gather(*self._lives, return_exceptions=True)
         await self._server.cleanup()
+
+    async def _drained(self) -> None:
+        await self._session.end_requested.wait()
+        await self._session.drain()
 
     @web.middleware
     async def _lose(self, request: web.Request, handler: Handler) -> web.StreamResponse:

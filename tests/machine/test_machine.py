@@ -126,6 +126,10 @@ class Machine(RuleBasedStateMachine):
     def delete(self, pick: int, number: int) -> None:
         self.step(f"delete {number} sessions", moves.delete, pick, number)
 
+    @rule(pick=PICK, wanted=st.booleans())
+    def suspend(self, pick: int, wanted: bool) -> None:
+        self.step("suspend a session" if wanted else "resume a session", moves.suspend, pick, wanted)
+
     @rule(
         what=st.sampled_from(
             ["tenant comes", "tenant comes", "tenant goes", "policy goes", "policy changes", "map comes", "map goes"]

@@ -103,9 +103,11 @@ class World:
         return next((replica for replica in self.replicas if replica.leads and not replica.frozen), None)
 
     async def tenant(self, name: str, most: int) -> None:
-        """Make or change a tenant."""
+        """Make or change a tenant. One of them can keep what its sessions were told, the other cannot."""
         provider = {"credentialSecretRef": {"name": "key"}, "models": ["m"]}
-        spec = {"provider": provider, "sessions": {"maxConcurrent": most}}
+        spec: dict[str, Any] = {"provider": provider, "sessions": {"maxConcurrent": most}}
+        if name == "default":
+            spec["workspace"] = {}
         metadata = {"name": name, "namespace": self.namespace}
         body = {"apiVersion": API_VERSION, "kind": "AgentTenant", "metadata": metadata, "spec": spec}
         await self.api.apply(AGENTTENANTS, body)
@@ -125,14 +127,19 @@ class World:
         await replica.kill()
 
     async def ensure_leader(self) -> Operator:
-        """Let a healthy replica lead; make one if there is none."""
+        """Bury the dead, and let a healthy replica lead; make one if there is none."""
+        for replica in [replica for replica in self.replicas if replica.dead]:
+            self.log.append(f"    {replica.name} is dead")
+            await self.kill(replica)
+        if (leader := self.leader) is not None:
+            return leader
         if all(replica.frozen for replica in self.replicas):
             await self.join()
-        leader = self.leader
-        if leader is None:
-            leader = await elect(self._around, self.replicas)
-            self.log.append(f"    {leader.name} leads in epoch {leader.election.epoch}")
-        return leader
+        elected = await elect(self._around, self.replicas)
+        if elected is None:
+            return await self.ensure_leader()
+        self.log.append(f"    {elected.name} leads in epoch {elected.election.epoch}")
+        return elected
 
     async def quiet(self) -> None:
         """Wait until nothing more happens without time passing, but for no longer than PATIENCE."""
