@@ -30,7 +30,8 @@ TENANT_WORKERS = 4
 class Leader:
     """One term. It begins with nothing but the caches: all state is in objects, in runners and in the egress plane.
 
-    http: for calls to runners and to egress processes. resolve, now: as they are but in tests.
+    runners: for calls to runners, who are not trusted; see runner_http. egress: for calls to egress processes.
+    resolve, now: as they are but in tests.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class Leader:
         install: Installation,
         caches: Caches,
         queues: Queues,
-        http: aiohttp.ClientSession,
+        runners: aiohttp.ClientSession,
+        egress: aiohttp.ClientSession,
         surroundings: Surroundings,
         *,
         keyring: Callable[[], Keyring],
@@ -50,21 +52,21 @@ class Leader:
         self._queues = queues
         self._recorder = EventRecorder(api)
         self.meters = Meters(
-            http,
+            egress,
             keyring,
             install.egress.peers_url,
             session_changed=queues.sessions.add,
             tenant_changed=queues.tenants.add,
             resolve=resolve,
         )
-        runners = RunnerClient(http, keyring)
-        self.listeners = Listeners(runners, queues.sessions.add)
+        client = RunnerClient(runners, keyring)
+        self.listeners = Listeners(client, queues.sessions.add)
         starting: set[Slot] = set()
         self.sessions = SessionController(
             api,
             caches,
             Observer(api, caches, self.listeners, self.meters, install, keyring, starting),
-            Actor(api, caches, self.listeners, runners, install, surroundings, keyring, epoch, starting),
+            Actor(api, caches, self.listeners, client, install, surroundings, keyring, epoch, starting),
             self.listeners,
             self.meters,
             self._recorder,

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
+import aiohttp
 import kopf
 from prometheus_client import REGISTRY, Gauge
 
@@ -98,8 +99,8 @@ async def _lead(
     keys = _Keys(api, install, await ensure_keyrings(api, install))
     where = await surroundings.find(api, install)
     epoch = next_epoch(elector.epoch, caches.pods, keys.current().jwks())
-    async with runner_http() as http, asyncio.TaskGroup() as group:
-        leader = Leader(api, install, caches, queues, http, where, keyring=keys.current, epoch=epoch)
+    async with runner_http() as runners, aiohttp.ClientSession() as egress, asyncio.TaskGroup() as group:
+        leader = Leader(api, install, caches, queues, runners, egress, where, keyring=keys.current, epoch=epoch)
         group.create_task(keys.rotate(), name="keys")
         group.create_task(leader.run(), name="leader")
 

@@ -48,9 +48,11 @@ class Journal:
         self._update(session_id=session_id)
 
     def turn(self, turn: TurnState) -> None:
-        """Add a turn, or replace the one with its uuid."""
-        turns = {known.uuid: known for known in self.state.turns} | {turn.uuid: turn}
-        self._update(turns=list(turns.values()))
+        """Add a turn, or replace the one with its uuid. With a new one, the earlier answers have been read."""
+        turns = {known.uuid: known for known in self.state.turns}
+        if turn.uuid not in turns:
+            turns = {uuid: known.model_copy(update={"text": "", "reason": ""}) for uuid, known in turns.items()}
+        self._update(turns=list((turns | {turn.uuid: turn}).values()))
 
     def withdraw(self, uuid: str) -> None:
         """Forget a turn that the agent was never asked."""

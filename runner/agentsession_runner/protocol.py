@@ -30,6 +30,8 @@ TurnPhase = Literal["Running", "Completed", "Failed", "Interrupted"]
 
 MAX_TEXT = 16 * 1024
 """Characters of an answer that a State carries."""
+CONVERSATION_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+"""It becomes an argument of the CLI when the conversation is resumed."""
 
 ENV_OPTIONS = "AGENTSESSION_OPTIONS"
 ENV_POD_UID = "AGENTSESSION_POD_UID"
@@ -111,7 +113,7 @@ class PromptRequest(Wire):
 
 
 class TurnState(Wire):
-    """A prompt and its answer."""
+    """A prompt and its answer. Text and reason stand until the next prompt: whoever gives that one has read them."""
 
     uuid: str = Field(max_length=64)
     phase: TurnPhase
@@ -123,10 +125,12 @@ class TurnState(Wire):
 class State(Wire):
     """All that a runner says of itself."""
 
-    revision: int = Field(ge=0, description="Grows with every change.")
+    revision: int = Field(ge=0, lt=2**63, description="Grows with every change.")
     phase: RunnerPhase
     session_uid: str | None = Field(default=None, max_length=64)
-    session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
+    session_id: str | None = Field(
+        default=None, pattern=CONVERSATION_ID, description="Id of the conversation in its transcript."
+    )
     turns: list[TurnState] = Field(default=[], max_length=128)
     message: str = Field(default="", max_length=512, description="Why the phase is Failed, one line.")
 

@@ -111,7 +111,7 @@ async def test_what_a_call_has_heard_is_told_too(
     """Otherwise a failure that came with the answer to a bind would never be looked at."""
     listeners.listen(KEY, TARGET)
     await told.get()
-    listeners.heard(KEY, "p-1", runner.become(7, "Failed"))
+    listeners.accepted(KEY, "p-1", runner.become(7, "Failed"))
     await told.get()
 
 
@@ -121,11 +121,11 @@ async def test_an_older_word_does_not_replace_a_newer_one(
     listeners.listen(KEY, TARGET)
     runner.become(5, "Busy")
     await told.get()
-    listeners.heard(KEY, "p-1", State(revision=4, phase="Ready"))
+    listeners.accepted(KEY, "p-1", State(revision=4, phase="Ready"))
     heard = listeners.state(KEY, "p-1")
     assert heard is not None
     assert heard.revision in (0, 5)
-    listeners.heard(KEY, "p-2", State(revision=9, phase="Failed"))
+    listeners.accepted(KEY, "p-2", State(revision=9, phase="Failed"))
     assert listeners.state(KEY, "p-1") == heard
 
 

@@ -17,7 +17,7 @@ from agentsession_runner.protocol import CALL_AUDIENCE, State, TurnState
 pytestmark = pytest.mark.unit
 
 KEYRING = Keyring.generate(datetime.now(UTC))
-GOOD = State(revision=3, phase="Ready", session_uid="s-1", session_id="c-1")
+GOOD = State(revision=3, phase="Ready", session_uid="s-1", session_id="66666666-7777-8888-9999-000000000000")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -115,10 +115,9 @@ def _headers(head: bytes) -> list[tuple[str, str]]:
 
 async def test_control_characters_are_taken_out() -> None:
     turn = TurnState(uuid="u", phase="Failed", text="a\x1b[2Jb\nc\td\u202e", reason="x\ny\x00")
-    got = await ask(state(session_id="c\x1b]0;x\x07\n1", message="m\r\nn\x9b", turns=[turn.model_dump()]))
+    got = await ask(state(message="m\r\nn\x9b", turns=[turn.model_dump()]))
     assert got.turns[0].text == "a[2Jb\nc\td"
     assert got.turns[0].reason == "x y"
-    assert got.session_id == "c]0;x 1"
     assert got.message == "m n"
 
 
@@ -136,6 +135,9 @@ REFUSED = [
     ("too many turns", state(turns=[{"uuid": "u", "phase": "Running"}] * 129)),
     ("too long an answer", state(turns=[{"uuid": "u", "phase": "Completed", "text": "x" * 16385}])),
     ("too long an id", state(session_id="x" * 65)),
+    ("an id that is a flag", state(session_id="--dangerously-skip-permissions")),
+    ("an id with a line of its own", state(session_id=f"{GOOD.session_id}\n")),
+    ("a revision that is too large", state(revision=2**63)),
     ("a gzip bomb", http(gzip.compress(bytes(2**26)), headers="Content-Encoding: gzip\r\n")),
     ("an endless header", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000),
     ("many headers", b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: %s\r\n" % (n, b"x" * 8000) for n in range(2000))),

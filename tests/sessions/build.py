@@ -17,6 +17,7 @@ from agentsession.sessions.turns import turn_uuid
 from agentsession_runner.protocol import State, TurnState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+CONVERSATION = "66666666-7777-8888-9999-000000000000"
 UID = "11111111-2222-3333-4444-555555555555"
 
 INSTALL = Installation.model_validate(
@@ -136,7 +137,7 @@ def runner(phase: str = "Ready", *turns: TurnState, bound: bool = True, **fields
             "revision": 1,
             "phase": phase,
             "session_uid": UID if bound else None,
-            "session_id": "c-1",
+            "session_id": CONVERSATION,
             "turns": list(turns),
             **fields,
         }
@@ -175,6 +176,7 @@ def observed(**fields: Any) -> Observed:
             prompt_problem=None,
             pod=None,
             runner=None,
+            refusals=0,
             usage=[],
             lost_meters=frozenset(),
             free_slots=1,

@@ -40,7 +40,7 @@ from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT, Promp
 from agentsession_runner.server import Server
 from agentsession_runner.session import Answer, Session, Step
 
-from .build import INSTALL
+from .build import CONVERSATION, INSTALL
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 SECONDS = 20.0
@@ -218,7 +218,7 @@ class Place:
             await conversation.drain()
 
         environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
-        session_id = environment.get(ENV_RESUME) or environment.get(ENV_SESSION_ID) or "c-1"
+        session_id = environment.get(ENV_RESUME) or environment.get(ENV_SESSION_ID) or CONVERSATION
         for life in (conversation.run(session_id, connect), drain()):
             self.stack.callback(asyncio.create_task(life).cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
@@ -291,7 +291,7 @@ async def surrounded(api: ApiClient, namespace: str) -> AsyncIterator[Place]:
     """The place, with no operator in it. The kinds must be served."""
     keyring = Keyring.generate(datetime.now(UTC))
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(runner_http())
+        http = await stack.enter_async_context(aiohttp.ClientSession())
         egress = await stack.enter_async_context(Egress(keyring).running())
         yield Place(api, namespace, keyring, egress, http, stack)
 
@@ -318,6 +318,7 @@ async def leading(
         install,
         caches,
         queues,
+        http or await place.stack.enter_async_context(runner_http()),
         http or place.http,
         SURROUNDINGS,
         keyring=lambda: place.keyring,

@@ -14,6 +14,7 @@ from agentsession.kube.errors import ConflictError
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, EVENTS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_LABEL
 
+from .build import CONVERSATION
 from .inprocess import SECONDS, World, operating
 
 pytestmark = pytest.mark.apiserver
@@ -44,7 +45,7 @@ async def test_the_whole_way(world: World) -> None:
     assert agent.asked == ["hello"]
     assert done.status.result is not None
     assert done.status.result.text == "HELLO"
-    assert done.status.session_id == "c-1"
+    assert done.status.session_id == CONVERSATION
     assert done.status.usage is not None
     assert (done.status.usage.requests, done.status.usage.output_tokens, done.status.usage.estimated) == (2, 7, False)
     told = await _events(world, session)

@@ -4,6 +4,7 @@ No redirect is followed, nothing is decompressed, size and time are capped, cont
 """
 
 import asyncio
+import functools
 import re
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from prometheus_client import Histogram
 from pydantic import BaseModel, ValidationError
 
@@ -18,7 +20,8 @@ from agentsession.keys.call import runner_call
 from agentsession.keys.keyring import Keyring
 from agentsession_runner.protocol import PORT, Action, BindRequest, PromptRequest, State
 
-MAX_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 256 * 1024
+"""Of one whole answer, as it comes over the wire: the longest state that a runner has to tell is half of it."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 """C0 and C1 controls, and what turns the direction of text or hides in it."""
 CALL_SECONDS = 5.0
@@ -117,7 +120,7 @@ class RunnerClient:
                     },
                     allow_redirects=False,
                 ) as response:
-                    raw = await _read(response)
+                    raw = await response.read()
                     if response.status == 409:
                         raise RunnerRefusedError(f"the runner refused {action}")
                     if response.status != 200:
@@ -131,9 +134,9 @@ class RunnerClient:
 
 
 def runner_http() -> aiohttp.ClientSession:
-    """A session for calls to runners: no proxy, no cookies, no decompression, short lines."""
+    """A session for calls to runners: no proxy, no cookies, no decompression, short lines, a connection for each."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+        connector=_Connector(limit=0, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         max_line_size=8190,
@@ -142,15 +145,26 @@ def runner_http() -> aiohttp.ClientSession:
     )
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > MAX_BYTES:
-            raise RunnerError(f"the runner's answer is longer than {MAX_BYTES} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+class _Answer(ResponseHandler):
+    """One answer of at most MAX_BYTES.
+
+    aiohttp itself takes informational answers and chunk extensions without end, which would cost a core.
+    """
+
+    _bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        if self._bytes <= MAX_BYTES:
+            super().data_received(data)
+        elif self.transport is not None:
+            self.transport.abort()
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, *, limit: int, force_close: bool) -> None:
+        super().__init__(limit=limit, force_close=force_close)
+        self._factory = functools.partial(_Answer, loop=self._loop)
 
 
 def _printable(state: State) -> State:
@@ -158,9 +172,7 @@ def _printable(state: State) -> State:
         turn.model_copy(update={"text": printable(turn.text), "reason": printable(turn.reason).replace("\n", " ")})
         for turn in state.turns
     ]
-    message = printable(state.message).replace("\n", " ")
-    session_id = printable(state.session_id).replace("\n", " ") if state.session_id is not None else None
-    return state.model_copy(update={"turns": turns, "message": message, "session_id": session_id})
+    return state.model_copy(update={"turns": turns, "message": printable(state.message).replace("\n", " ")})
 
 
 def printable(text: str) -> str:

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agentsession.runners.client import RunnerClient, RunnerError, Target
+from agentsession.runners.client import WAIT_SECONDS, RunnerClient, RunnerError, Target
 from agentsession_runner.protocol import State
 
 Key = tuple[str, str]
 LEAST_PAUSE, MOST_PAUSE = 0.05, 2.0
-"""Seconds between two polls."""
+"""Seconds between two polls; doubled by each one that fails or comes back early with nothing new."""
 BURST = 30
 CHANGE_SECONDS = 1.0
 """A runner may cause BURST reconciles at once, and one every CHANGE_SECONDS in the long run: it may be hostile."""
@@ -24,6 +24,12 @@ class _Listener:
     target: Target
     task: asyncio.Task[None]
     state: State | None = None
+    refusals: int = 0
+
+    def hear(self, state: State) -> None:
+        """Note what it says of itself, unless a later word is known."""
+        if self.state is None or state.revision >= self.state.revision:
+            self.state = state
 
 
 class Listeners:
@@ -45,16 +51,28 @@ class Listeners:
 
     def state(self, key: Key, pod_uid: str) -> State | None:
         """The latest word of that very pod's runner."""
-        current = self._listeners.get(key)
-        return current.state if current is not None and current.target.pod_uid == pod_uid else None
+        current = self._of(key, pod_uid)
+        return current.state if current is not None else None
 
-    def heard(self, key: Key, pod_uid: str, state: State) -> None:
-        """Note an answer that came with a bind or a prompt, unless a later one is known."""
+    def refusals(self, key: Key, pod_uid: str) -> int:
+        """How often that pod's runner has refused to be bound or prompted since it last accepted."""
+        current = self._of(key, pod_uid)
+        return current.refusals if current is not None else 0
+
+    def accepted(self, key: Key, pod_uid: str, state: State) -> None:
+        """Note the answer to a bind or a prompt."""
+        if (current := self._of(key, pod_uid)) is not None:
+            current.refusals = 0
+            current.hear(state)
+
+    def refused(self, key: Key, pod_uid: str) -> None:
+        """Note that a bind or a prompt was refused."""
+        if (current := self._of(key, pod_uid)) is not None:
+            current.refusals += 1
+
+    def _of(self, key: Key, pod_uid: str) -> _Listener | None:
         current = self._listeners.get(key)
-        if current is None or current.target.pod_uid != pod_uid:
-            return
-        if current.state is None or state.revision >= current.state.revision:
-            current.state = state
+        return current if current is not None and current.target.pod_uid == pod_uid else None
 
     def forget(self, key: Key) -> None:
         """Stop following."""
@@ -75,17 +93,27 @@ class Listeners:
         clock = asyncio.get_running_loop().time
         spent_until = 0.0
         while True:
-            try:
-                state = await self._client.state(target, revision)
-            except RunnerError as error:
-                logger.debug("%s/%s: %s", *key, error)
+            state = await self._poll(key, target, revision)
+            if state is None:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, MOST_PAUSE)
                 continue
             pause = LEAST_PAUSE
             if state.revision != revision:  # not what a bind or a prompt has heard meanwhile: nobody was told of that
                 revision = state.revision
-                self.heard(key, target.pod_uid, state)
+                if (current := self._of(key, target.pod_uid)) is not None:
+                    current.hear(state)
                 self._changed(key)
                 spent_until = max(spent_until, clock()) + CHANGE_SECONDS
             await asyncio.sleep(max(LEAST_PAUSE, spent_until - clock() - BURST * CHANGE_SECONDS))
+
+    async def _poll(self, key: Key, target: Target, revision: int) -> State | None:
+        """What it says next; None if it did not answer, or had nothing to tell and did not wait."""
+        clock = asyncio.get_running_loop().time
+        asked = clock()
+        try:
+            state = await self._client.state(target, revision)
+        except RunnerError as error:
+            logger.debug("%s/%s: %s", *key, error)
+            return None
+        return None if state.revision == revision and clock() - asked < WAIT_SECONDS / 2 else state

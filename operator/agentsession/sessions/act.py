@@ -1,6 +1,6 @@
 """Carries out what was decided. Each action can be repeated: the next decision sees what came of it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from agentsession.api.installation import Installation
@@ -17,8 +17,9 @@ from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
 from agentsession.resources.pod import runner_pod
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.client import RunnerClient, RunnerError, Target
+from agentsession.runners.client import RunnerClient, RunnerError, RunnerRefusedError, Target
 from agentsession.runners.listeners import Listeners
+from agentsession_runner.protocol import State
 
 from .observed import Observed
 from .plan import Action, Bind, CreateRunner, DeleteRunner, DeleteSession, Drain, Listen, Prompt
@@ -73,18 +74,25 @@ class Actor:
             case Listen(pod_uid, ip):
                 self._listeners.listen(session.key, Target(pod_uid, ip, session.metadata.uid))
             case Bind(pod_uid, ip):
-                state = await self._runners.bind(Target(pod_uid, ip, session.metadata.uid))
-                self._listeners.heard(session.key, pod_uid, state)
+                target = Target(pod_uid, ip, session.metadata.uid)
+                await self._call(session.key, target, self._runners.bind(target))
             case Prompt(pod_uid, ip, uuid, text):
-                state = await self._runners.prompt(Target(pod_uid, ip, session.metadata.uid), uuid, text)
-                self._listeners.heard(session.key, pod_uid, state)
+                target = Target(pod_uid, ip, session.metadata.uid)
+                await self._call(session.key, target, self._runners.prompt(target, uuid, text))
             case Drain(pod_uid, ip):
                 with suppress(RunnerError):  # its time is bounded, and it is asked again until then
                     state = await self._runners.drain(Target(pod_uid, ip, session.metadata.uid))
-                    self._listeners.heard(session.key, pod_uid, state)
+                    self._listeners.accepted(session.key, pod_uid, state)
             case DeleteSession():
                 with suppress(NotFoundError, ConflictError):
                     await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
+
+    async def _call(self, key: Key, target: Target, answer: Awaitable[State]) -> None:
+        try:
+            self._listeners.accepted(key, target.pod_uid, await answer)
+        except RunnerRefusedError:
+            self._listeners.refused(key, target.pod_uid)
+            raise
 
     async def _delete(self, key: Key, uid: str, grace_seconds: int | None) -> None:
         try:

@@ -26,6 +26,8 @@ POLL = timedelta(seconds=5)
 """How soon to look again for what no watch tells: a ConfigMap."""
 WAIT = timedelta(seconds=30)
 """How soon a session at capacity looks again; a slot that becomes free wakes the oldest at once."""
+MOST_REFUSALS = 3
+"""A runner that begins to drain refuses too, and says so a moment later."""
 STARTING = Trouble("Starting", "the runner is on its way: pod, containment check, connection of the agent")
 """One text for the whole way: each step of it that status told would cost a write."""
 
@@ -117,6 +119,9 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         return _impostor(session, seen, pod, talk, now)
     if state is not None and state.phase == "Draining":  # something ends it, and the pod will say what
         return Plan(session.status, [listen], left)
+    if seen.refusals >= MOST_REFUSALS:
+        refused = Trouble("AgentFailed", "the runner refuses to serve this session")
+        return _finish(session, seen, talk, refused, now)
     if pod.node_silent:
         return _on_a_silent_node(session, seen, pod, talk, listen, now)
     if state is None or state.phase == "Starting":

@@ -76,6 +76,7 @@ class Observer:
             prompt_problem=problem,
             pod=pod,
             runner=runner,
+            refusals=self._listeners.refusals(session.key, pod.uid) if pod is not None else 0,
             usage=self._meters.session(session.key, session.metadata.uid),
             lost_meters=self._lost_meters(session, pod),
             free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None else 0,

@@ -31,6 +31,8 @@ class Observed:
     pod: PodView | None
     runner: State | None
     """The runner's latest word; None before it was heard."""
+    refusals: int
+    """How often in a row the runner has refused to be bound or prompted."""
     usage: list[SessionUsage]
     lost_meters: frozenset[str]
     """Egress processes that are gone and served the session, or may have: what they served last was not heard."""

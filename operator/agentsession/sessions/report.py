@@ -216,7 +216,7 @@ def _talked(status: AgentSessionStatus, seen: Observed, turns: list[Turn], resul
     status.usage = merged(status.usage, seen.usage, seen.lost_meters)
     first = [usage.first_request for usage in seen.usage if usage.first_request is not None]
     status.timings.first_model_request = min([*first, *_known(status)], default=None)
-    if seen.runner is not None:
+    if seen.runner is not None and status.session_id is None:  # a runner that changes its mind causes no writes
         status.session_id = seen.runner.session_id
     return status
 
