@@ -192,6 +192,17 @@ async def test_a_drain_before_the_agent_is_there() -> None:
     assert session.journal.state.phase == "Draining"
 
 
+async def test_an_answer_stands_until_the_next_prompt() -> None:
+    async with running(agent := FakeAgent()) as session:
+        for uuid in ("1", "2"):
+            session.prompt(PromptRequest(uuid=uuid, text="t"))
+            await until(session, lambda state: state.phase == "Busy")
+            agent.answer(uuid, text=f"Answer {uuid}.")
+            state = await until(session, lambda state: state.turns[-1].phase == "Completed")
+            assert state.turns[-1].text == f"Answer {uuid}."
+        assert [(turn.phase, turn.text) for turn in state.turns] == [("Completed", ""), ("Completed", "Answer 2.")]
+
+
 async def test_events_are_bounded_and_end_with_the_journal() -> None:
     journal = Journal()
     for n in range(MAX_EVENTS + 10):

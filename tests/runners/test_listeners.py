@@ -1,14 +1,15 @@
 """Following runners: every change is told, a silent one is asked again, and no runner can make the operator spin."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from agentsession.runners import listeners as listeners_module
 from agentsession.runners.client import RunnerClient, RunnerError, Target
-from agentsession.runners.listeners import Listeners
+from agentsession.runners.listeners import BURST, CHANGE_SECONDS, MOST_PAUSE, Listeners
 from agentsession_runner.protocol import State
+from tests.kube.fake_time import in_fake_time
 
 pytestmark = pytest.mark.unit
 
@@ -140,6 +141,55 @@ async def test_a_runner_that_changes_all_the_time_is_asked_seldom(
         runner.become(revision, "Busy")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(told.get(), 0.1)
+
+
+HOUR = 3600
+LIES: dict[str, Callable[[int], int]] = {
+    "the same for ever": lambda _: 7,
+    "growing": lambda n: n,
+    "jumping": lambda n: (n * 2**61) % 2**63,
+    "backwards": lambda n: 2**60 - n,
+    "to and fro": lambda n: n % 2,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@in_fake_time
+async def test_a_runner_that_never_waits_is_bounded_in_polls_and_reconciles(lie: str) -> None:
+    polls, told = 0, 0
+
+    class Liar(RunnerClient):
+        def __init__(self) -> None: ...
+
+        async def state(self, *_: object) -> State:
+            nonlocal polls
+            polls += 1
+            return State(revision=LIES[lie](polls), phase="Busy")
+
+    def changed(_: tuple[str, str]) -> None:
+        nonlocal told
+        told += 1
+
+    listeners = Listeners(Liar(), changed)
+    listeners.listen(KEY, TARGET)
+    await asyncio.sleep(HOUR)
+    await listeners.close()
+    assert told <= BURST + HOUR / CHANGE_SECONDS + 1
+    assert polls <= BURST + HOUR / CHANGE_SECONDS + 1
+    if lie == "the same for ever":
+        assert told == 1
+        assert polls < HOUR / MOST_PAUSE + 10
+
+
+async def test_refusals_are_counted_until_one_call_is_accepted(listeners: Listeners) -> None:
+    listeners.refused(KEY, "p-1")
+    assert listeners.refusals(KEY, "p-1") == 0, "nobody listens"
+    listeners.listen(KEY, TARGET)
+    for pod in ("p-1", "p-1", "p-2"):
+        listeners.refused(KEY, pod)
+    assert (listeners.refusals(KEY, "p-1"), listeners.refusals(KEY, "p-2")) == (2, 0)
+    listeners.accepted(KEY, "p-1", State(revision=1, phase="Ready"))
+    assert listeners.refusals(KEY, "p-1") == 0
 
 
 async def test_closing_leaves_nobody_listening(listeners: Listeners, told: "asyncio.Queue[tuple[str, str]]") -> None:

@@ -12,7 +12,7 @@ import pytest
 from agentsession.keys.keyring import Keyring, verify
 from agentsession.runners import client as client_module
 from agentsession.runners.client import MAX_BYTES, RunnerClient, RunnerError, RunnerRefusedError, Target, runner_http
-from agentsession_runner.protocol import CALL_AUDIENCE, State, TurnState
+from agentsession_runner.protocol import CALL_AUDIENCE, MAX_TEXT, State, TurnState
 
 pytestmark = pytest.mark.unit
 
@@ -177,21 +177,48 @@ async def test_redirects_are_not_followed() -> None:
     assert asked == 1
 
 
-async def test_a_body_is_read_no_further_than_its_bound() -> None:
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "a body": (CHUNKED, b"10000\r\n" + b" " * 0x10000 + b"\r\n"),
+    "chunk extensions": (CHUNKED, (b"1;" + b"x" * 4000 + b"\r\n \r\n") * 16),
+    "trailers": (CHUNKED + b"0\r\n", b"X: x\r\n" * 10_000),
+    "informational answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2000),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+async def test_an_answer_without_end_is_read_no_further_than_its_bound(flood: str) -> None:
+    head, part = FLOODS[flood]
     sent = 0
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while sent < 100 * MAX_BYTES:
-            writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        writer.write(head)
+        while True:
+            writer.write(part)
             await writer.drain()
-            sent += 0x10000
+            sent += len(part)
 
     async with calling(serve) as (client, target):
-        with pytest.raises(RunnerError, match="longer than"):
-            await client.state(target, -1)
-    assert sent < 4 * MAX_BYTES
+        with pytest.raises(RunnerError, match="no answer to bind"):
+            await client.bind(target)
+    assert sent < 64 * MAX_BYTES, "more than what fits into the buffers between the two"
+
+
+async def test_the_longest_state_of_the_protocol_is_well_below_the_bound() -> None:
+    longest = GOOD.model_copy(
+        update={
+            "revision": 2**63 - 1,
+            "message": "\x01" * 512,
+            "turns": [
+                *[TurnState(uuid="x" * 64, phase="Completed", truncated=True)] * 127,
+                TurnState(uuid="x" * 64, phase="Failed", text="\x01" * MAX_TEXT, reason="\x01" * 512, truncated=True),
+            ],
+        }
+    )
+    raw = http(longest.model_dump_json().encode())
+    assert len(raw) < 0.55 * MAX_BYTES
+    assert len((await ask(raw)).turns) == 128
 
 
 async def test_a_runner_that_drips_does_not_hold_a_call_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentsession.api.base import condition
+from agentsession.api.base import condition, is_true
 from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.sessions import report
 from agentsession.sessions.decide import decide
@@ -16,7 +16,7 @@ from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, DeleteS
 from agentsession.sessions.podview import PodView
 from agentsession.sessions.trouble import Trouble
 
-from .build import INSTALL, NOW, ended_pod, known, observed, pod, runner, said, served, session, tenant
+from .build import CONVERSATION, INSTALL, NOW, ended_pod, known, observed, pod, runner, said, served, session, tenant
 
 pytestmark = pytest.mark.unit
 
@@ -222,6 +222,27 @@ def test_the_answer_finishes_an_ephemeral_session() -> None:
     assert reason(made, "Reconciling") is None
     assert made.status.usage is not None
     assert made.status.usage.output_tokens == 7
+
+
+@pytest.mark.parametrize("status", [None, AgentSessionStatus(turns=[known()])])
+def test_a_runner_that_refuses_for_good_ends_the_session(status: AgentSessionStatus | None) -> None:
+    for refusals, why in ((2, None), (3, "False AgentFailed")):
+        made = plan(session(status), observed(pod=pod(), runner=runner(bound=False), refusals=refusals))
+        assert (reason(made) if is_true(made.status.conditions, "Finished") else None) == why
+
+
+def test_a_runner_that_drains_is_neither_bound_nor_asked() -> None:
+    for bound in (False, True):
+        made = plan(session(), observed(pod=pod(), runner=runner("Draining", bound=bound)))
+        assert kinds(made) == [Listen]
+        assert reason(made) == "False Starting"
+
+
+def test_the_id_of_the_conversation_is_the_first_that_was_told() -> None:
+    first = plan(session(), observed(pod=pod(), runner=runner("Busy", said(phase="Running")))).status
+    other = runner("Busy", said(phase="Running"), session_id="77777777-7777-8888-9999-000000000000")
+    assert first.session_id == CONVERSATION
+    assert plan(session(first), observed(pod=pod(), runner=other)).status == first
 
 
 def test_a_failed_turn_fails_an_ephemeral_session() -> None:

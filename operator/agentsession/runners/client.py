@@ -164,7 +164,10 @@ class _Answer(ResponseHandler):
 class _Connector(aiohttp.TCPConnector):
     def __init__(self, *, limit: int, force_close: bool) -> None:
         super().__init__(limit=limit, force_close=force_close)
-        self._factory = functools.partial(_Answer, loop=self._loop)
+        self._factory = functools.partial(self._answer)
+
+    def _answer(self) -> ResponseHandler:
+        return _Answer(self._loop)
 
 
 def _printable(state: State) -> State:
