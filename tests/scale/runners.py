@@ -36,7 +36,7 @@ class Runners:
             return agent
 
         stack = self._stacks[uid] = AsyncExitStack()
-        talk = asyncio.create_task(conversation.run("c-1", connect))
+        talk = asyncio.create_task(conversation.run(CONVERSATION, connect))
         stack.callback(talk.cancel)
         app = Server(conversation, CallVerifier(self._keys, uid)).app()
         await stack.enter_async_context(serving(app, pod["status"]["podIP"], PORT))

@@ -206,7 +206,7 @@ class Place:
     async def start(self, pod: KubeObject, agent: Agent, kind: type[Session] = Session) -> None:
         """Run that pod with that agent. Raises NotFoundError if it is gone."""
         uid = pod["metadata"]["uid"]
-        address = ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
+        address = loopback()
         conversation = kind(Journal(), check_disk=lambda: None)
         verifier = CallVerifier(KeySource(self.http, self.egress.url), uid)
 
@@ -222,7 +222,11 @@ class Place:
         for life in (conversation.run(session_id, connect), drain()):
             self.stack.callback(asyncio.create_task(life).cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
-        await self.api.apply_status(PODS, key_of(pod), _running(address), uid=uid)
+        await self.runs(pod, address)
+
+    async def runs(self, pod: KubeObject, address: str) -> None:
+        """Be its kubelet: it runs there. Raises NotFoundError if it is gone."""
+        await self.api.apply_status(PODS, key_of(pod), _running(address), uid=pod["metadata"]["uid"])
 
 
 @dataclass
@@ -238,6 +242,11 @@ class World(Place):
         made = await super().tenant(**spec)
         await self.leader.meters.pull()
         return made
+
+
+def loopback() -> str:
+    """An address for a pod, on this machine."""
+    return ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
 
 
 def _running(address: str) -> dict[str, object]:

@@ -5,7 +5,11 @@ import pydantic
 from agentsession.kube.objects import KubeObject
 
 
-class ApiError(Exception):
+class ExpectedError(Exception):
+    """Somebody else did not do their part, and may next time: tried again, and told in one line."""
+
+
+class ApiError(ExpectedError):
     """A request that the API server refused, or that did not come back.
 
     status: HTTP status, or 0 where there was no answer. reason: metav1.StatusReason, such as "Conflict".

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from prometheus_client import Counter, Histogram
 
-from agentsession.kube.errors import ApiError, ConflictError
+from agentsession.kube.errors import ApiError, ConflictError, ExpectedError
 from agentsession.kube.objects import Key
 from agentsession.kube.workqueue import WorkQueue
 
@@ -49,7 +49,7 @@ def _log(name: str, key: Key, error: Exception, wait: float) -> None:
     where = f"{name} {'/'.join(key)}"
     if isinstance(error, ConflictError):
         logger.info("%s changed meanwhile, again in %.1f s", where, wait)
-    elif isinstance(error, ApiError):
+    elif isinstance(error, ExpectedError):
         logger.warning("%s: %s, again in %.1f s", where, error, wait)
     else:
         logger.exception("%s failed, again in %.1f s", where, wait, exc_info=error)

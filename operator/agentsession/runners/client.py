@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from agentsession.keys.call import runner_call
 from agentsession.keys.keyring import Keyring
+from agentsession.kube.errors import ExpectedError
 from agentsession_runner.protocol import PORT, Action, BindRequest, PromptRequest, State
 
 MAX_BYTES = 256 * 1024
@@ -36,7 +37,7 @@ _SECONDS = Histogram(
 )
 
 
-class RunnerError(Exception):
+class RunnerError(ExpectedError):
     """A runner did not answer, or not as the protocol says. One line, safe to show."""
 
 
