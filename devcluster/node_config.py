@@ -120,6 +120,7 @@ def kubelet_config(made: Layout) -> dict[str, object]:
         "podLogsDir": str(made.root / "pod-logs"),
         "volumePluginDir": str(made.root / "kubelet" / "volume-plugins"),
         "maxPods": 200,
+        "podPidsLimit": 1024,
         "serializeImagePulls": False,
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "100Mi"},

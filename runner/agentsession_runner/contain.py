@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import aiohttp
 
 from .errors import UnfitError
-from .folders import make_folders
+from .folders import check_sealed, make_folders
 from .identity import obtain, write_token
 from .layout import Layout
 from .protocol import EXIT_NO_IDENTITY, EXIT_NOT_CONTAINED
@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 
 async def contain(settings: Settings, layout: Layout, patience: float = PATIENCE) -> None:
-    """Make the folders, wait for containment, get the identity. Raises UnfitError."""
+    """Check the image, make the folders, wait for containment, get the identity. Raises UnfitError."""
+    check_sealed(layout.sealed)
     make_folders(layout.folders)
     credential = _service_account_token(layout)
     async with aiohttp.ClientSession() as http:

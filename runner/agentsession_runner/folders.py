@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .errors import UnfitError
-from .protocol import EXIT_BAD_VOLUME
+from .protocol import EXIT_BAD_ENVIRONMENT, EXIT_BAD_VOLUME
 
 TRANSCRIPTS = "projects"
 PROBE = ".agentsession-probe"
@@ -43,6 +43,16 @@ def _remedy(folder: Path) -> str:
     if folder.is_symlink():
         return "an earlier session left a symbolic link here; remove it from the volume"
     return "the runner's uid must be able to write here; check the volume's free space, fsGroup and owner"
+
+
+def check_sealed(folder: Path) -> None:
+    """See that nobody but its owner may enter a folder of the image. Raises UnfitError."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise UnfitError(EXIT_BAD_ENVIRONMENT, f"the image has no folder {folder}: {error.strerror}") from error
+    if mode & 0o077:
+        raise UnfitError(EXIT_BAD_ENVIRONMENT, f"in the image {folder} has mode {mode & 0o777:04o}: it must be 0700")
 
 
 def forget_cli_state(config: Path) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .protocol import CONFIG_VOLUME, SERVICE_ACCOUNT_TOKEN, TMP_VOLUME, WORKSPACE_VOLUME
+from .protocol import CONFIG_VOLUME, SERVICE_ACCOUNT_TOKEN, TERMINATION_LOG, TMP_VOLUME, WORKSPACE_VOLUME
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Layout:
     def termination_log(self) -> Path:
         """Where Kubernetes looks for a container's last words."""
         return self._at("/dev/termination-log")
+
+    @property
+    def sealed(self) -> Path:
+        """The folder of the serving container's termination log, which no agent may enter."""
+        return self._at(TERMINATION_LOG).parent
 
     @property
     def folders(self) -> tuple[Path, ...]:

@@ -50,6 +50,9 @@ CONFIG_VOLUME = "/config"
 TMP_VOLUME = "/tmp"  # noqa: S108
 SERVICE_ACCOUNT_TOKEN = "/var/run/agentsession/token"  # noqa: S105
 """Projected service account token, in the init container only."""
+TERMINATION_LOG = "/root/termination-log"
+"""Where the runner's own last words would go: nobody but root may enter that folder. The file is the kubelet's and no
+limit of the pod counts it, so an agent that could write it could fill the node's disk."""
 
 EXIT_BAD_ENVIRONMENT = 2
 """Exit code of either container when one of ENV_* is missing or wrong; the termination message names it."""

@@ -14,7 +14,7 @@ from aiohttp import web
 from agentsession_runner.contain import ROUNDS, contain, wait_until_contained
 from agentsession_runner.errors import UnfitError
 from agentsession_runner.layout import Layout
-from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY, EXIT_NOT_CONTAINED
+from agentsession_runner.protocol import EXIT_BAD_ENVIRONMENT, EXIT_BAD_VOLUME, EXIT_NO_IDENTITY, EXIT_NOT_CONTAINED
 from agentsession_runner.settings import Settings, Target
 from tests.runner.harness import POD_UID, Egress, environment, options
 
@@ -61,6 +61,7 @@ def new_pod(tmp_path: Path) -> Layout:
     for folder in (*layout.folders, layout.service_account_token, layout.termination_log):
         folder.parent.mkdir(parents=True, exist_ok=True)
     layout.service_account_token.write_text("projected\n")
+    layout.sealed.mkdir(mode=0o700)
     return layout
 
 
@@ -158,6 +159,21 @@ async def test_a_resumed_pod_keeps_its_files(egress: Egress, tmp_path: Path) -> 
     await contain(settings(egress.url), layout)
     assert (layout.work / "kept").exists()
     assert layout.work.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [None, 0o755, 0o710, 0o701])
+async def test_an_image_whose_termination_log_could_be_written(
+    egress: Egress, tmp_path: Path, mode: int | None
+) -> None:
+    layout = new_pod(tmp_path)
+    if mode is None:
+        layout.sealed.rmdir()
+    else:
+        layout.sealed.chmod(mode)
+    with pytest.raises(UnfitError, match=str(layout.sealed)) as unfit:
+        await contain(settings(egress.url), layout)
+    assert unfit.value.code == EXIT_BAD_ENVIRONMENT
+    assert not egress.identities
 
 
 def test_the_process_leaves_code_and_termination_message(tmp_path: Path) -> None:

@@ -22,9 +22,6 @@ from .options import options_json
 from .surroundings import Surroundings
 
 TMP_SIZE = "1Gi"
-UNREACHABLE = "/root/termination-log"
-"""Where the runner's own last words would go: nobody but root may enter that folder. The file is the kubelet's and no
-limit of the pod counts it, so an agent that could write it could fill the node's disk."""
 
 
 def runner_pod(
@@ -108,7 +105,7 @@ def _container(
         RUNNER_CONTAINER: {
             "volumeMounts": _mounts(session),
             "ports": [{"name": "runner", "containerPort": protocol.PORT}],
-            "terminationMessagePath": UNREACHABLE,
+            "terminationMessagePath": protocol.TERMINATION_LOG,
         },
     }
     return {
