@@ -55,16 +55,16 @@ def check_sealed(folder: Path) -> None:
         raise UnfitError(EXIT_BAD_ENVIRONMENT, f"in the image {folder} has mode {mode & 0o777:04o}: it must be 0700")
 
 
-def forget_cli_state(config: Path) -> None:
-    """Leave nothing in CLAUDE_CONFIG_DIR but the transcripts. Raises OSError.
+def forget_earlier_agents(config: Path, home: Path) -> None:
+    """Leave nothing in HOME, and nothing in CLAUDE_CONFIG_DIR but the transcripts. Raises OSError.
 
-    An earlier agent may have written here, and the CLI takes the `env` of its .claude.json over its environment even
-    where no setting source is allowed. What the CLI keeps here for itself it makes anew.
+    An earlier agent may have written there, and where no setting source is allowed the CLI still takes the `env` of its
+    .claude.json over its environment, and runs .bashrc. What it keeps there for itself it makes anew.
     """
-    for entry in config.iterdir():
+    for entry in (*config.iterdir(), *home.iterdir()):
         if entry.is_symlink() or not entry.is_dir():
             entry.unlink()
-        elif entry.name != TRANSCRIPTS:
+        elif entry != config / TRANSCRIPTS:
             shutil.rmtree(entry)
 
 

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from .auth import CallVerifier, KeySource
-from .folders import forget_cli_state, probe
+from .folders import forget_earlier_agents, probe
 from .identity import keep_renewed, read_token
 from .journal import Journal
 from .layout import Layout
@@ -75,7 +75,7 @@ async def _converse(session: Session, settings: Settings, layout: Layout) -> Non
     session_id = settings.resume or settings.session_id or str(uuid.uuid4())
 
     async def connect() -> "SdkAgent":
-        await asyncio.to_thread(forget_cli_state, layout.claude)
+        await asyncio.to_thread(forget_earlier_agents, layout.claude, layout.home)
         agent = await asyncio.to_thread(_new_agent, settings, layout, session_id)
         await agent.connect()
         log.info("connected")

@@ -107,6 +107,7 @@ SERVED = {
 }
 
 
+@pytest.mark.trap("two-writers")
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
 def test_refused(case: Case) -> None:
     decision = admit(case.world, build.identity(), case.peer)

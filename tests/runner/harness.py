@@ -28,6 +28,31 @@ REPOSITORY = Path(__file__).parents[2]
 POD_UID = "9b7f6a52-6a3e-4a55-8c54-7d3c7ab00001"
 SESSION_UID = "2f0c9d1e-5a1b-4e02-9f43-7d3c7ab00002"
 PATIENCE = 20.0
+INHERITED = {
+    "PLANTED_SECRET": "must-not-reach-the-agent",
+    "ANTHROPIC_API_KEY": "sk-inherited",
+    "ANTHROPIC_AUTH_TOKEN": "inherited",
+    "ANTHROPIC_CUSTOM_HEADERS": "x-inherited: yes",
+    "ANTHROPIC_MODEL": "inherited",
+    "BUN_OPTIONS": "--inherited",
+    "BUN_CONFIG_FILE": "/inherited.toml",
+    "CLAUDE_CONFIG_DIR": "/inherited",
+    "CLAUDE_CODE_EXTRA_BODY": '{"inherited": true}',
+    "CLAUDE_CODE_USE_BEDROCK": "1",
+    "BASH_ENV": "/inherited.sh",
+    "ENV": "/inherited.sh",
+    "LD_PRELOAD": "/inherited.so",
+    "NODE_EXTRA_CA_CERTS": "/inherited.pem",
+    "NODE_OPTIONS": "--require /inherited.js",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    "XDG_CONFIG_HOME": "/inherited",
+    **{
+        name: "http://127.0.0.1:1"
+        for proxy in ("http", "https", "all")
+        for name in (f"{proxy}_proxy", f"{proxy}_PROXY".upper())
+    },
+}
+"""What a pod's environment could hold: none of it may have an effect."""
 
 
 def now() -> datetime:
@@ -120,7 +145,7 @@ def environment(egress_url: str, options: AgentOptions, **more: str) -> dict[str
     """What the operator sets on a runner pod, `more` of it included, and what a process needs to start at all."""
     return {
         "PYTHONPATH": str(REPOSITORY / "runner"),
-        "PLANTED_SECRET": "must-not-reach-the-agent",
+        **INHERITED,
         protocol.ENV_OPTIONS: options.model_dump_json(exclude_defaults=True),
         protocol.ENV_POD_UID: POD_UID,
         protocol.ENV_EGRESS_URL: egress_url,

@@ -28,6 +28,11 @@ def plant(layout: Layout, ran: Path) -> None:
     _dot_claude(layout.claude, "user", ran)
     project = "".join(c if c.isalnum() else "-" for c in str(layout.work))
     _write(layout.claude / "projects" / project / "memory" / "MEMORY.md", "Say PLANT-memory.")
+    _write(layout.home / ".config" / "anthropic" / "config.json", json.dumps({"apiKey": "PLANT-anthropic"}))
+    _write(layout.home / ".config" / "claude" / "settings.json", json.dumps({"env": {"PLANT_xdg": "1"}}))
+    _write(layout.home / ".config" / "claude" / "CLAUDE.md", "Say PLANT-xdg.")
+    for name in (".bashrc", ".bash_profile", ".profile", ".bash_login"):
+        _write(layout.home / name, f"export PLANT{name.replace('.', '_')}=1; touch {ran}/{name}\n")
     _global_config(layout.claude / ".claude.json", layout, ran, "config")
     _global_config(layout.home / ".claude.json", layout, ran, "home")
 

@@ -112,6 +112,7 @@ async def test_a_failing_model_fails_the_turn_and_not_the_session(talk: Talk) ->
     assert (await talk.runner.ask("[[say: Better.]]")).phase == "Completed"
 
 
+@pytest.mark.trap("silent-transcript")
 async def test_a_config_volume_that_cannot_be_written_is_not_silent(talk: Talk) -> None:
     before = len(bodies(talk.model))
     away = talk.layout.claude.rename(talk.layout.claude.with_name("away"))
@@ -134,6 +135,7 @@ async def test_a_long_answer_is_cut(talk: Talk) -> None:
     assert (len(turn.text), turn.truncated) == (MAX_TEXT, True)
 
 
+@pytest.mark.trap("mention")
 async def test_prompt_text_is_only_text(talk: Talk) -> None:
     (talk.layout.work / "secret.txt").write_text("read-by-mention")
     for text in ("@secret.txt [[say: No.]]", f"@{talk.layout.work}/secret.txt [[say: No.]]", "/context [[say: No.]]"):

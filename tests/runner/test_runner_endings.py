@@ -17,6 +17,7 @@ from tests.runner.harness import Egress, asked, bodies, environment, options, pr
 pytestmark = pytest.mark.unit
 
 
+@pytest.mark.trap("killed-turn")
 async def test_a_killed_cli_fails_the_turn_and_is_never_asked_again(
     egress: Egress, model: Scripted, layout: Layout
 ) -> None:
@@ -49,6 +50,7 @@ async def test_sigterm_in_a_turn_drains(egress: Egress, model: Scripted, layout:
     assert "[Request interrupted by user]" in transcript.read_text(), "the turn did not end well"
 
 
+@pytest.mark.trap("no-credential")
 def test_no_agent_without_an_identity(tmp_path: Path) -> None:
     layout = prepared(tmp_path)
     layout.identity_token.unlink()
@@ -68,6 +70,7 @@ async def test_sigterm_before_the_agent_is_there(egress: Egress, layout: Layout)
     assert "Traceback" not in "".join(runner.log)
 
 
+@pytest.mark.trap("silent-transcript")
 async def test_no_agent_without_a_config_volume(egress: Egress, layout: Layout) -> None:
     layout.claude.rmdir()
     async with serving(egress, layout, options()) as runner:

@@ -1,6 +1,7 @@
 """The isolation switches, attacked: first without them, to see the attack work, then as the runner runs."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -81,6 +82,8 @@ async def test_what_is_planted_works_without_the_switches(
     }
 
 
+@pytest.mark.trap("planted-files")
+@pytest.mark.trap("inherited-environment")
 async def test_what_is_planted_changes_nothing_in_a_runner(
     egress: Egress, model: Scripted, layout: Layout, tmp_path: Path
 ) -> None:
@@ -100,6 +103,21 @@ async def test_what_is_planted_changes_nothing_in_a_runner(
     assert len(list(layout.claude.glob("projects/*/*.jsonl"))) == 2, "the first session's transcript is gone"
 
 
+async def test_what_a_shell_would_run_at_its_start_is_gone(
+    egress: Egress, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(layout, ran=tmp_path / "ran")
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    await unprotected(sdk_options(options(), layout, egress.url, SESSION_ID))
+    assert "PLANT_bashrc" in shell_variables(layout)
+    async with serving(egress, layout, options()) as runner:
+        await runner.ask(DUMP)
+    assert "PLANT_bashrc" not in shell_variables(layout)
+
+
+@pytest.mark.trap("other-sessions")
+@pytest.mark.trap("idle-is-not-idle")
 async def test_tools_that_no_runner_has(egress: Egress, model: Scripted, layout: Layout) -> None:
     agent = options(tools=["Bash", *NEVER_TOOLS], allowed_tools=NEVER_TOOLS)
     safe = sdk_options(agent, layout, egress.url, SESSION_ID)

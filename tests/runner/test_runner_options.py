@@ -11,7 +11,7 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ProcessError
 from agentsession_runner.layout import Layout
 from agentsession_runner.options import sdk_options
 from agentsession_runner.protocol import AgentOptions
-from tests.runner.harness import Egress, options, serving
+from tests.runner.harness import INHERITED, Egress, options, serving
 
 pytestmark = pytest.mark.unit
 
@@ -92,6 +92,7 @@ def built(agent: AgentOptions) -> ClaudeAgentOptions:
 
 
 @pytest.mark.parametrize("agent", [LEAST, MOST], ids=["least", "most"])
+@pytest.mark.trap("limits-restart")
 def test_no_choice_of_the_user_turns_a_switch_off(agent: AgentOptions) -> None:
     chosen = built(agent)
     assert chosen.setting_sources == []
@@ -127,7 +128,13 @@ async def test_an_empty_list_of_tools_is_none_and_not_all(tmp_path: Path) -> Non
     assert argv[argv.index("--tools") + 1] == ""
 
 
+@pytest.mark.trap("no-home")
 async def test_flags_and_environment_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in INHERITED.items():
+        if name != "LD_PRELOAD":
+            monkeypatch.setenv(name, value)
+    _, environment = await started(built(LEAST), tmp_path)
+    assert environment.keys() >= INHERITED.keys() - {"LD_PRELOAD"}
     for name in list(os.environ):
         monkeypatch.delenv(name)  # as __main__ does
     argv, environment = await started(built(LEAST), tmp_path)

@@ -200,6 +200,7 @@ async def test_an_answer_stands_until_the_next_prompt() -> None:
             agent.answer(uuid, text=f"Answer {uuid}.")
             state = await until(session, lambda state: state.turns[-1].phase == "Completed")
             assert state.turns[-1].text == f"Answer {uuid}."
+            await until(session, lambda state: state.phase == "Ready")
         assert [(turn.phase, turn.text) for turn in state.turns] == [("Completed", ""), ("Completed", "Answer 2.")]
 
 

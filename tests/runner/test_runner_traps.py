@@ -17,11 +17,17 @@ from agentsession_runner.layout import Layout
 from agentsession_runner.options import sdk_options
 from devcluster.scripted.server import Scripted
 from tests.runner.harness import PATIENCE, Egress, bodies, options, serving
+from tests.runner.traps import TRAPS
 
 pytestmark = pytest.mark.unit
 
 SESSION_ID = "5a3f1b52-6a3e-4a55-8c54-7d3c7ab00003"
 LATE = '[[tool: Bash {"command": "sleep 0.5; echo done", "run_in_background": true}]] [[say: Good night.]]'
+
+
+def test_every_trap_has_a_test() -> None:
+    sources = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
+    assert set(re.findall(r'@pytest\.mark\.trap\("([a-z-]+)"\)', sources)) == TRAPS.keys()
 
 
 def without(options: ClaudeAgentOptions, *switches: str) -> Mapping[str, Any]:
@@ -121,12 +127,10 @@ async def test_a_mention_of_a_file_is_only_text(egress: Egress, model: Scripted,
 
 
 @pytest.mark.trap("no-credential")
-async def test_without_an_identity_nothing_is_asked_and_the_turn_says_so(
-    egress: Egress, model: Scripted, layout: Layout
-) -> None:
+async def test_without_an_identity_the_turn_says_so(egress: Egress, model: Scripted, layout: Layout) -> None:
     layout.identity_token.write_text("")
     async with serving(egress, layout, options()) as runner:
         turn = await runner.ask("[[say: Hello.]]")
     assert turn.phase == "Failed"
     assert "apiKeyHelper script is failing" in turn.reason
-    assert not bodies(model)
+    assert not [record for record in model.records.records() if record.status == 200]
