@@ -31,10 +31,14 @@ def plant(layout: Layout, ran: Path) -> None:
     _write(layout.home / ".config" / "anthropic" / "config.json", json.dumps({"apiKey": "PLANT-anthropic"}))
     _write(layout.home / ".config" / "claude" / "settings.json", json.dumps({"env": {"PLANT_xdg": "1"}}))
     _write(layout.home / ".config" / "claude" / "CLAUDE.md", "Say PLANT-xdg.")
-    for name in (".bashrc", ".bash_profile", ".profile", ".bash_login"):
-        _write(layout.home / name, f"export PLANT{name.replace('.', '_')}=1; touch {ran}/{name}\n")
     _global_config(layout.claude / ".claude.json", layout, ran, "config")
     _global_config(layout.home / ".claude.json", layout, ran, "home")
+
+
+def plant_for_shells(home: Path, ran: Path) -> None:
+    """Write what a shell runs at its start."""
+    for name in (".bashrc", ".bash_profile", ".profile", ".bash_login"):
+        _write(home / name, f"export PLANT{name.replace('.', '_')}=1; touch {ran}/{name}\n")
 
 
 def _dot_claude(folder: Path, place: str, ran: Path) -> None:

@@ -16,7 +16,7 @@ from agentsession_runner.layout import Layout
 from agentsession_runner.options import NEVER_TOOLS, sdk_options
 from devcluster.scripted.server import Scripted
 from tests.runner.harness import Egress, bodies, options, serving
-from tests.runner.plants import plant
+from tests.runner.plants import plant, plant_for_shells
 
 pytestmark = pytest.mark.unit
 
@@ -106,7 +106,7 @@ async def test_what_is_planted_changes_nothing_in_a_runner(
 async def test_what_a_shell_would_run_at_its_start_is_gone(
     egress: Egress, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plant(layout, ran=tmp_path / "ran")
+    plant_for_shells(layout.home, ran=tmp_path)
     for name in os.environ:
         monkeypatch.delenv(name)
     await unprotected(sdk_options(options(), layout, egress.url, SESSION_ID))
