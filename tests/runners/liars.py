@@ -23,16 +23,22 @@ class Liar:
     def __init__(self) -> None:
         self.revision = 0
         self.turns: list[dict[str, object]] = []
+        self.session_uid: str | None = None
 
     def state(self) -> dict[str, object]:
         """What it says of itself, in answer to every call."""
         return {
             "revision": self.revision,
             "phase": "Ready",
-            "session_uid": "whatever",
+            "session_uid": self.session_uid,
             "session_id": CONVERSATION,
             "turns": self.turns,
         }
+
+    def bound(self, session_uid: str) -> None:
+        """Be that session's."""
+        self.revision += 1
+        self.session_uid = session_uid
 
     def prompted(self, prompt: dict[str, Any]) -> None:
         """Take a prompt, and have answered it."""
@@ -62,6 +68,8 @@ class Liar:
                 self.action = head.split(" ")[1].removeprefix("/v1/").partition("?")[0]
                 if self.action == "prompt":
                     self.prompted(json.loads(body))
+                elif self.action == "bind":
+                    self.bound(json.loads(body)["session_uid"])
                 await self.reply(writer)
                 await writer.drain()
             writer.close()
@@ -104,6 +112,13 @@ class Refuser(Liar):
             await super().reply(writer)
         else:
             writer.write(response('{"error": "no"}', "409 Conflict"))
+
+
+class Impostor(Liar):
+    """Says that it is another session's."""
+
+    def bound(self, session_uid: str) -> None:
+        super().bound(session_uid[::-1])
 
 
 class Failing(Liar):

@@ -20,6 +20,7 @@ WALL_CLOCK = 10
 OUTCOMES: dict[str, str] = {
     "Forger": "Completed",
     "Refuser": "AgentFailed",
+    "Impostor": "RunnerLost",
     "Failing": "AgentFailed",
     "Fickle": "WallClockExceeded",
     "Frozen": "WallClockExceeded",

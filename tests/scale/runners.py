@@ -11,6 +11,7 @@ from agentsession_runner.journal import Journal
 from agentsession_runner.protocol import PORT
 from agentsession_runner.server import Server
 from agentsession_runner.session import Session
+from tests.sessions.build import CONVERSATION
 from tests.sessions.inprocess import Agent, serving
 
 

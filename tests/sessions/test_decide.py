@@ -235,7 +235,6 @@ def test_a_runner_that_drains_is_neither_bound_nor_asked() -> None:
     for bound in (False, True):
         made = plan(session(), observed(pod=pod(), runner=runner("Draining", bound=bound)))
         assert kinds(made) == [Listen]
-        assert reason(made) == "False Starting"
 
 
 def test_the_id_of_the_conversation_is_the_first_that_was_told() -> None:

@@ -20,7 +20,7 @@ FORGER = r"""
 import json, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-state = {"revision": 10**6, "phase": "Ready", "session_uid": "mine", "session_id": None, "turns": []}
+state = {"revision": 10**6, "phase": "Ready", "session_uid": None, "session_id": None, "turns": []}
 
 class Forger(BaseHTTPRequestHandler):
     def do_GET(self):
@@ -32,6 +32,9 @@ class Forger(BaseHTTPRequestHandler):
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "session_uid" in asked:
+            state["revision"] += 1
+            state["session_uid"] = asked["session_uid"]
         if "uuid" in asked:
             state["revision"] += 1
             state["turns"].append({"uuid": asked["uuid"], "phase": "Completed", "text": "Forged: this was free."})
