@@ -159,6 +159,8 @@ def test_a_session_that_works_is_stopped_when_a_policy_widens_its_reach() -> Non
     assert reason(made, "Finished") == "True WidenedByPolicy"
     assert reason(made, "Stalled") == "True WidenedByPolicy"
     assert reason(made, "Contained") == "False WidenedByPolicy"
+    suspending = session(working, suspend=True)
+    assert reason(plan(suspending, observed(pod=pod(), runner=runner(), widened_by="x")), "Finished") is not None
     removed = plan(session(made.status), observed(pod=pod(), widened_by="x"))
     assert removed.actions == [DeleteRunner("s-11111111", "p-1", grace_seconds=1)]
 

@@ -87,17 +87,17 @@ def _with_pod(
         return _finish(session, seen, talk, Trouble("TenantDeleted", "its AgentTenant was deleted"), now)
     if (over := over_limit(session, seen, pod, now)) is not None:
         return _finish(session, seen, talk, over, now)
-    if (suspending := suspend(session, seen, talk, install, now)) is not None:
-        return suspending
     engaged = _engaged(session, talk)
-    if pod.ended:
-        ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
-        return _finish(session, seen, talk, ended, now) if engaged else _retry(session, seen, pod, ended, now)
-    if seen.widened_by is not None:
+    if seen.widened_by is not None and not pod.ended:
         wide = _widened(seen.widened_by)
         if engaged:
             return _finish(session, seen, talk, wide, now)
         return Plan(report.starting(session, seen, wide, now), *remove(pod, now, CUT_OFF))
+    if (suspending := suspend(session, seen, talk, install, now)) is not None:
+        return suspending
+    if pod.ended:
+        ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
+        return _finish(session, seen, talk, ended, now) if engaged else _retry(session, seen, pod, ended, now)
     if pod.ip is None or not pod.running:
         if engaged:  # it is just ending: the pod says so next
             return Plan(session.status, requeue_after=deadline(session, pod, now))
