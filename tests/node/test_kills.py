@@ -102,7 +102,7 @@ async def test_containerd(team: Team) -> None:
 async def _model_answers(team: Team) -> None:
     async with asyncio.timeout(SECONDS):
         while True:
-            with suppress(aiohttp.ClientError):
+            with suppress(aiohttp.ClientError, TimeoutError):
                 await team.world.model.requests()
                 return
             await asyncio.sleep(0.2)

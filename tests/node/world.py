@@ -31,6 +31,8 @@ VOUCHED = "vouched"
 """Name of the NetworkPolicy that the installer lists."""
 SECONDS = 60.0
 """Patience of every wait; what takes longer is a failure."""
+ANSWER = aiohttp.ClientTimeout(total=5)
+"""A connection to a pod that has died with its node gets no answer, and no end either."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Model:
 
     async def requests(self, key: str | None = None) -> list[dict[str, Any]]:
         """What it was sent, with that API key if one is named."""
-        async with self.http.get(f"{self.url}/_requests") as response:
+        async with self.http.get(f"{self.url}/_requests", timeout=ANSWER) as response:
             sent: list[dict[str, Any]] = json.loads(await response.read())
         return [item for item in sent if key is None or item["key"] == key]
 
