@@ -1,4 +1,4 @@
-"""What the operator serves: health, readiness, metrics, and the canary that contained runners cannot reach."""
+"""What kubelet and Prometheus ask every process of ours, and the canary that contained runners cannot reach."""
 
 import asyncio
 import logging
@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 logger = logging.getLogger(__name__)
 
 
 def application(not_ready: Callable[[], str]) -> web.Application:
-    """not_ready: why this replica could not lead, or an empty string; one that stands by is as ready as the leader."""
+    """Health, readiness and metrics. not_ready: why this replica could not do its work, or an empty string."""
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -22,7 +22,7 @@ def application(not_ready: Callable[[], str]) -> web.Application:
         return web.Response(status=503 if reason else 200, text=f"{reason or 'ok'}\n")
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.router.add_get("/healthz", healthz)

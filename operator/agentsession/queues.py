@@ -75,9 +75,7 @@ class Queues:
             return False
         try:
             looks = (view(pod, _unverified), annotations_of(pod).get(GRANT_ANNOTATION), labels_of(pod))
-        except (
-            ValidationError
-        ):  # who may write a pod's status can write nonsense: its session's affair, not the watch's
+        except ValidationError:  # a pod's status may hold nonsense: its session's affair, not the watch's
             return False
         if self._views.get(key) == looks:
             return True

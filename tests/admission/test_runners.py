@@ -60,7 +60,6 @@ def patch_spec(path: str, value: object) -> Attack:
     return attack
 
 
-TOLERATION = [{"operator": "Exists"}]
 BY_EDITORS: dict[str, tuple[Attack, str]] = {
     "a pod like a runner": (make(**LABELLED), "only the operator creates pods"),
     "a pod nearly like a runner": (make(labels={RUNNER_LABEL: "false"}), "only the operator creates pods"),

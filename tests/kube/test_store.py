@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agentsession.kube import cache
 from agentsession.kube.cache import Store
-from agentsession.kube.objects import KubeObject, key_of
+from agentsession.kube.objects import KubeObject, key_of, owner_uid
 from tests.kube.objects import pod
 
 pytestmark = pytest.mark.unit
@@ -23,30 +23,27 @@ def without_version(obj: KubeObject) -> KubeObject:
 
 
 def test_objects_are_found_every_way() -> None:
-    store = Store(labels=["pool"])
-    one = pod("a", labels={"pool": "x", "other": "y"}, owner="session")
-    two = pod("b", labels={"pool": "x"}, namespace="far")
+    store = Store(index=owner_uid)
+    one = pod("a", owner="session")
+    two = pod("b", namespace="far")
     assert store.observe("ADDED", one)
     assert store.observe(None, two)
     assert store.get(KEY) is one
     assert store.by_uid("uid-of-b") is two
     assert store.in_namespace("far") == [two]
-    assert store.owned_by("session") == [one]
-    assert store.owned_by("not-a-controller") == []
-    assert names(store.with_label("pool", "x")) == ["a", "b"]
+    assert store.indexed("session") == [one]
+    assert store.indexed("not-a-controller") == []
     assert (len(store), names(list(store))) == (2, ["a", "b"])
-    with pytest.raises(KeyError):
-        store.with_label("other", "y")
 
 
 def test_indices_follow_changes() -> None:
-    store = Store(labels=["pool"])
-    store.observe("ADDED", pod("a", 1, labels={"pool": "x"}, owner="pool"))
-    store.observe("MODIFIED", pod("a", 2, labels={"pool": "y"}, owner="session"))
-    assert (store.with_label("pool", "x"), store.owned_by("pool")) == ([], [])
-    assert names(store.with_label("pool", "y")) == names(store.owned_by("session")) == ["a"]
+    store = Store(index=owner_uid)
+    store.observe("ADDED", pod("a", 1, owner="pool"))
+    store.observe("MODIFIED", pod("a", 2, owner="session"))
+    assert store.indexed("pool") == []
+    assert names(store.indexed("session")) == ["a"]
     store.observe("DELETED", pod("a", 3))
-    assert (store.get(KEY), store.by_uid("uid-of-a"), store.owned_by("session")) == (None, None, [])
+    assert (store.get(KEY), store.by_uid("uid-of-a"), store.indexed("session")) == (None, None, [])
     assert not store._indices
 
 
@@ -119,9 +116,9 @@ def test_the_memory_of_deletions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 @given(st.permutations(range(1, 8)), st.booleans())
 def test_the_order_of_arrival_does_not_matter(order: list[int], deleted: bool) -> None:
-    store = Store()
+    store = Store(index=owner_uid)
     for version in order:
         last = version == 7 and deleted
         store.observe("DELETED" if last else "MODIFIED", pod("a", version, owner=f"owner-{version}"))
     assert names(list(store)) == ([] if deleted else ["a"])
-    assert names(store.owned_by("owner-7")) == ([] if deleted else ["a"])
+    assert names(store.indexed("owner-7")) == ([] if deleted else ["a"])

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agentsession.api.base import to_json
+from agentsession.endpoints import application
 from agentsession.keys.call import USAGE_AUDIENCE
 from agentsession.keys.keyring import InvalidTokenError, verify
 
@@ -26,11 +26,8 @@ class Control:
 
     def app(self) -> web.Application:
         """The routes."""
-        app = web.Application()
+        app = application(self.not_ready)
         app.router.add_get("/v1/report", self._report)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
         return app
 
     async def _report(self, request: web.Request) -> web.Response:
@@ -47,13 +44,3 @@ class Control:
         if not after.isdecimal():
             return Refusal(400, "invalid_request_error", "after: a sequence number, 0 for everything").response()
         return web.json_response(to_json(self.ledger.report(int(after))))
-
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        reason = self.not_ready()
-        return web.Response(status=503 if reason else 200, text=f"{reason or 'ok'}\n")
-
-    async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

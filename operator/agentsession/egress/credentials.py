@@ -15,7 +15,7 @@ from agentsession.api.installation import Installation
 from agentsession.api.report import CredentialState, TenantCredential
 from agentsession.api.tenant import AgentTenant
 from agentsession.kube.errors import ApiError, ForbiddenError, NotFoundError
-from agentsession.kube.objects import Key, KubeObject
+from agentsession.kube.objects import Key, KubeObject, annotations_of
 from agentsession.resources.grants import grant_commands
 from agentsession.resources.names import HOSTS_ANNOTATION
 
@@ -73,18 +73,13 @@ def judge(installation: Installation, tenant: AgentTenant, secret: KubeObject | 
         case ApiError() | None:
             return found("Unknown", f"{name} could not be read; it is tried again")
 
-    hosts = [entry.strip() for entry in _annotation(secret).split(",")]
+    hosts = [entry.strip() for entry in annotations_of(secret).get(HOSTS_ANNOTATION, "").split(",")]
     if host not in hosts:
         return found("HostNotAllowed", f"{name}: the annotation {HOSTS_ANNOTATION} must name {host}, to be sent there")
     key = _key(secret, reference.key)
     if key is None:
         return found("KeyMissing", f"{name} has no usable API key in {reference.key!r}: one line of printable ASCII")
     return found("Ready", key=key)
-
-
-def _annotation(secret: KubeObject) -> str:
-    annotations: dict[str, str] = secret["metadata"].get("annotations") or {}
-    return annotations.get(HOSTS_ANNOTATION, "")
 
 
 def _key(secret: KubeObject, name: str) -> str | None:

@@ -1,9 +1,9 @@
 """What the API server last told about one kind. Updated synchronously by watches and by the answers to own writes."""
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
-from agentsession.kube.objects import Key, KubeObject, key_of, labels_of, owner_uid, resource_version_of, uid_of
+from agentsession.kube.objects import Key, KubeObject, key_of, resource_version_of, uid_of
 
 REMEMBERED_DELETIONS = 10_000
 Changed = Callable[[Key, KubeObject | None], None]
@@ -11,17 +11,15 @@ Changed = Callable[[Key, KubeObject | None], None]
 
 
 class Store:
-    """Objects by (namespace, name), and by uid, namespace, controlling owner, the labels named at construction, and
-    whatever `index` makes of them.
+    """Objects by (namespace, name), and by uid, namespace, and whatever `index` makes of them.
 
     Objects are shared and read-only. An older state never replaces a newer one, and a deleted uid never comes back, so
     watch events, list pages and answers to writes may arrive in any order. Belongs to one event loop; never awaits.
     """
 
-    def __init__(self, labels: Sequence[str] = (), index: Callable[[KubeObject], str] = lambda _: "") -> None:
+    def __init__(self, index: Callable[[KubeObject], str] = lambda _: "") -> None:
         self.synced = False
         """Whether a complete list has been seen: before that, absence means nothing."""
-        self._labels = tuple(labels)
         self._index = index
         self._objects: dict[Key, KubeObject] = {}
         self._indices: dict[tuple[str, ...], dict[Key, None]] = defaultdict(dict)
@@ -74,16 +72,6 @@ class Store:
         """The objects of that namespace."""
         return self._select("namespace", namespace)
 
-    def owned_by(self, uid: str) -> list[KubeObject]:
-        """The objects whose controlling owner has that uid."""
-        return self._select("owner", uid)
-
-    def with_label(self, label: str, value: str) -> list[KubeObject]:
-        """The objects with that label value. Raises KeyError for a label that this store was not told to index."""
-        if label not in self._labels:
-            raise KeyError(label)
-        return self._select("label", label, value)
-
     def indexed(self, value: str) -> list[KubeObject]:
         """The objects of which `index` made that value."""
         return self._select("index", value)
@@ -100,12 +88,8 @@ class Store:
     def _entries(self, obj: KubeObject) -> Iterator[tuple[str, ...]]:
         yield "uid", uid_of(obj)
         yield "namespace", key_of(obj)[0]
-        if owner := owner_uid(obj):
-            yield "owner", owner
         if value := self._index(obj):
             yield "index", value
-        labels = labels_of(obj)
-        yield from (("label", label, labels[label]) for label in self._labels if label in labels)
 
     def _forget(self, key: Key, uid: str, version: int | None) -> bool:
         """Drop what was gone at that version. An object that leaves a label selector may enter it again."""

@@ -1,4 +1,4 @@
-"""The caches that controllers read; kopf's watches fill them."""
+"""The caches that controllers read; the watches fill them, and the answers to the operator's own writes."""
 
 from dataclasses import dataclass, field
 

@@ -16,7 +16,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError
 from agentsession.kube.events import EventRecorder
-from agentsession.kube.objects import Key, KubeObject, key_of, uid_of
+from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, uid_of
 from agentsession.kube.resource import AGENTSESSIONS
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
@@ -82,7 +82,7 @@ class SessionController:
         """One step. Returns when to look again if nothing happens; raises what the queue should retry."""
         raw = self._caches.sessions.get(key)
         logs.about(session=uid_of(raw) if raw is not None else "")
-        if raw is None or "deletionTimestamp" in raw["metadata"]:
+        if raw is None or is_terminating(raw):
             self._forget(key)
             return None
         try:

@@ -96,10 +96,7 @@ def _with_pod(
         ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
         return _finish(session, seen, talk, ended, now) if engaged else _retry(session, seen, pod, ended, now)
     if seen.widened_by is not None:
-        wide = _widened(seen.widened_by)
-        if engaged:
-            return _finish(session, seen, talk, wide, now)
-        return Plan(report.starting(session, seen, wide, now), *remove(pod, now, CUT_OFF))
+        return _give_up(session, seen, pod, talk, _widened(seen.widened_by), now, CUT_OFF)
     if pod.ip is None or not pod.running:
         if engaged:  # it is just ending: the pod says so next
             return Plan(session.status, requeue_after=deadline(session, pod, now))
@@ -116,7 +113,8 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         why = resume_failed(state) if report.resuming(session) else agent_failed(state)
         return _finish(session, seen, talk, why, now)
     if state is not None and state.session_uid not in (None, session.metadata.uid):
-        return _impostor(session, seen, pod, talk, now)
+        other = Trouble("RunnerLost", "the process in the runner pod says that it serves another session")
+        return _give_up(session, seen, pod, talk, other, now)
     if state is not None and state.phase == "Draining":  # something ends it, and the pod will say what
         return Plan(session.status, [listen], left)
     if seen.refusals >= MOST_REFUSALS:
@@ -168,11 +166,19 @@ def _on_a_silent_node(
     return Plan(report.silent(session, silent, now), [listen])
 
 
-def _impostor(session: AgentSession, seen: Observed, pod: PodView, talk: Progress, now: datetime) -> Plan:
-    other = Trouble("RunnerLost", "the process in the runner pod says that it serves another session")
+def _give_up(
+    session: AgentSession,
+    seen: Observed,
+    pod: PodView,
+    talk: Progress,
+    why: Trouble,
+    now: datetime,
+    grace_seconds: int | None = None,
+) -> Plan:
+    """A runner that must not go on: the session ends with it, or gets another if this one was asked nothing."""
     if _engaged(session, talk):
-        return _finish(session, seen, talk, other, now)
-    return Plan(report.starting(session, seen, other, now), *remove(pod, now))
+        return _finish(session, seen, talk, why, now)
+    return Plan(report.starting(session, seen, why, now), *remove(pod, now, grace_seconds))
 
 
 def _retry(session: AgentSession, seen: Observed, pod: PodView, ended: Trouble, now: datetime) -> Plan:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from agentsession.keys.grant import verify_grant
 from agentsession.keys.keyring import InvalidTokenError, Jwks
-from agentsession.kube.objects import KubeObject
+from agentsession.kube.objects import KubeObject, annotations_of
 from agentsession.resources.names import GRANT_ANNOTATION
 
 
@@ -18,6 +18,6 @@ def next_epoch(transitions: int, pods: Iterable[KubeObject], jwks: Jwks) -> int:
 
 def _granted(pod: KubeObject, jwks: Jwks) -> int | None:
     try:
-        return verify_grant((pod["metadata"].get("annotations") or {}).get(GRANT_ANNOTATION, ""), jwks).epoch
+        return verify_grant(annotations_of(pod).get(GRANT_ANNOTATION, ""), jwks).epoch
     except InvalidTokenError:
         return None

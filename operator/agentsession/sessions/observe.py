@@ -1,6 +1,6 @@
 """Gathers what a decision is made from. Everything comes from caches, but for the text behind promptFrom."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
 
@@ -61,7 +61,8 @@ class Observer:
     async def observe(self, raw: KubeObject, session: AgentSession) -> Observed:
         """The snapshot for one session; `raw` is the same as the cache has it."""
         namespace, name = session.key
-        pod = self._pod(namespace, runner_pod_name(name, session.metadata.uid))
+        raw_pod = self._caches.pods.get((namespace, runner_pod_name(name, session.metadata.uid)))
+        pod = view(raw_pod, self._verify) if raw_pod is not None else None
         runner = self._listeners.state(session.key, pod.uid) if pod is not None else None
         prompt, problem = await self._prompt(session, runner)
         tenant, unreadable = self._tenant(namespace, session.spec.tenant_ref.name)
@@ -71,7 +72,9 @@ class Observer:
             namespace_ready=self._namespace_ready(namespace),
             namespace_terminating=self._terminating(namespace),
             claim=self._claim(tenant),
-            widened_by=self._widened_by(session),
+            widened_by=self._widened_by(
+                namespace, labels_of(raw_pod) if raw_pod is not None else runner_labels(session)
+            ),
             prompt=prompt,
             prompt_problem=problem,
             pod=pod,
@@ -89,15 +92,10 @@ class Observer:
         except ValidationError as error:
             return None, spec_errors(error)
 
-    def _pod(self, namespace: str, name: str) -> PodView | None:
-        pod = self._caches.pods.get((namespace, name))
-        return view(pod, self._verify) if pod is not None else None
-
     def _namespace_ready(self, namespace: str) -> bool:
-        policy = self._caches.policies.get((namespace, NETWORK_POLICY))
-        known = self._caches.namespaces.get(("", namespace))
-        if known is None or is_terminating(known):
+        if self._caches.namespaces.get(("", namespace)) is None or self._terminating(namespace):
             return False
+        policy = self._caches.policies.get((namespace, NETWORK_POLICY))
         return policy is not None and policy["spec"] == network_policy(namespace, self._install)["spec"]
 
     def _claim(self, tenant: AgentTenant | None) -> Claim | None:
@@ -114,10 +112,7 @@ class Observer:
         known = self._caches.namespaces.get(("", namespace))
         return known is not None and is_terminating(known)
 
-    def _widened_by(self, session: AgentSession) -> str | None:
-        namespace, name = session.key
-        pod = self._caches.pods.get((namespace, runner_pod_name(name, session.metadata.uid)))
-        labels = labels_of(pod) if pod is not None else runner_labels(session)
+    def _widened_by(self, namespace: str, labels: Mapping[str, str]) -> str | None:
         policies = self._caches.policies.in_namespace(namespace)
         return widened_by(policies, labels, self._install.runner.network_policies)
 

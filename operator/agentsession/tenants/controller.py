@@ -16,7 +16,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
 from agentsession.kube.events import EventRecorder, Severity
-from agentsession.kube.objects import Key, KubeObject, key_of, uid_of
+from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, uid_of
 from agentsession.kube.resource import (
     AGENTTENANTS,
     NETWORKPOLICIES,
@@ -67,7 +67,7 @@ class TenantController:
         """One step. Returns when to look again if nothing happens."""
         raw = self._caches.tenants.get(key)
         logs.about(tenant=uid_of(raw) if raw is not None else "")
-        if raw is None or "deletionTimestamp" in raw["metadata"]:
+        if raw is None or is_terminating(raw):
             self._applied.pop(key, None)
             self._changed(key)
             return None
