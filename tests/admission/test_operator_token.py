@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agentsession.api.session import AgentSession
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, NotFoundError
 from agentsession.kube.resource import (
@@ -17,7 +18,7 @@ from agentsession.kube.resource import (
     SERVICEACCOUNTS,
 )
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_SERVICE_ACCOUNT
-from tests.sessions.inprocess import SECONDS, operating
+from tests.sessions.inprocess import SECONDS, World, operating
 
 from .cluster import AT_WORK, ELSEWHERE, GUARDED, OPEN, Callers
 from .objects import INSTALL, account, agent_session, claim, name, plain_pod, policy, runner
@@ -171,20 +172,30 @@ async def test_nothing_is_made_where_the_installer_wants_no_sessions(callers: Ca
 
 
 async def test_a_whole_session_passes(callers: Callers) -> None:
-    """The controllers work with the operator's token: tenant, workspace, policy, pod, grant, turn, end, ttl."""
+    """The controllers work with the operator's token: policy, claim, pod, grant, turn, suspension, end, ttl."""
     async with operating(callers.admin, AT_WORK, operator=callers.operator, install=INSTALL) as world:
         await world.tenant(workspace={"size": "1Gi"})
         session = await world.session(ttlSecondsAfterFinished=0)
-        agent = await world.run(session)
+        first = await world.run(session)
         await world.says(session, "Connected")
         policy_key = (AT_WORK, NETWORK_POLICY)
         await callers.admin.merge_patch(NETWORKPOLICIES, policy_key, {"spec": {"egress": ANYWHERE}})
         async with asyncio.timeout(SECONDS):
             while (await callers.admin.get(NETWORKPOLICIES, policy_key))["spec"]["egress"] == ANYWHERE:
                 await asyncio.sleep(0.02)
-        agent.free.set()
+        await callers.admin.merge_patch(AGENTSESSIONS, session.key, {"spec": {"suspend": True}})
+        await _suspended(world, session)
+        await callers.admin.merge_patch(AGENTSESSIONS, session.key, {"spec": {"suspend": False}})
+        second = await world.run(session)
+        second.free.set()
         await _gone(callers.admin, session.key)
-        assert agent.asked == ["hello"]
+        assert (first.asked, len(second.asked)) == (["hello"], 1)
+
+
+async def _suspended(world: World, session: AgentSession) -> None:
+    async with asyncio.timeout(SECONDS):
+        while (await world.now(session)).status.phase != "Suspended":
+            await asyncio.sleep(0.02)
 
 
 async def _gone(api: ApiClient, key: tuple[str, str]) -> None:

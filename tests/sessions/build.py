@@ -106,6 +106,7 @@ def pod(*, deleting: bool = False, **fields: Any) -> PodView:
             created=NOW - timedelta(seconds=4),
             started=NOW - timedelta(seconds=3),
             gone_by=NOW + timedelta(seconds=30) if deleting else None,
+            grace_seconds=30 if deleting else None,
             deadline=timedelta(hours=1),
             node_silent=False,
             grant=grant,

@@ -163,9 +163,13 @@ def test_a_session_that_works_is_stopped_when_a_policy_widens_its_reach() -> Non
     assert removed.actions == [DeleteRunner("s-11111111", "p-1", grace_seconds=1)]
 
 
-def test_what_has_ended_well_is_not_judged_by_a_policy_that_came_later() -> None:
+def test_what_has_ended_well_is_not_judged_by_a_policy_that_came_later_but_gets_no_time() -> None:
     made = plan(session(), observed(pod=pod(), runner=runner("Ready", said()), widened_by="x"))
     assert reason(made, "Finished") == "True Completed"
+    for going in (pod(), pod(deleting=True)):
+        cut = plan(session(made.status), observed(pod=going, widened_by="x"))
+        assert cut.actions == [DeleteRunner("s-11111111", "p-1", grace_seconds=1)]
+    assert plan(session(made.status), observed(pod=pod(deleting=True, grace_seconds=1), widened_by="x")).actions == []
 
 
 def test_sessions_above_the_tenants_limit_wait() -> None:

@@ -1,5 +1,6 @@
 """spec.suspend, step by step: what is said, what is done, and that nothing is asked twice or forgotten."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from agentsession.api.session import AgentSession, AgentSessionStatus, Turn, Wor
 from agentsession.sessions.decide import decide
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, Drain, Listen, Plan, Prompt
+from agentsession.sessions.podview import PodView
 from agentsession.sessions.removal import CUT_OFF
 from agentsession.sessions.trouble import WIDENED
 from agentsession.sessions.turns import GO_ON, continued_uuid, turn_uuid
@@ -90,6 +92,8 @@ class TestBeforeTheStart:
         assert (told.actions, told.status.phase, reason(told)) == ([], "Suspending", "False Suspending")
         made = plan(session(told.status, suspend=True), what)
         assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+        cut = plan(session(told.status, suspend=True), replace(what, widened_by="open"))
+        assert cut.actions == [DeleteRunner("s-11111111", "p-1", CUT_OFF)]
         assert plan(session(made.status, suspend=True), observed()).status.phase == "Suspended"
 
 
@@ -149,12 +153,22 @@ class TestOnTheWay:
         made = plan(session(leaving(), suspend=True), what, later)
         assert (made.actions, made.requeue_after, states(made)) == ([], timedelta(0), {"prompt": "Interrupted"})
 
-    def test_a_runner_that_is_not_contained_any_more_gets_no_time(self) -> None:
-        wide = seen(pod=pod(), runner=runner("Busy", said(phase="Running")), widened_by="open")
-        told = plan(session(leaving(), suspend=True), wide)
-        assert (told.actions, states(told)) == ([], {"prompt": "Interrupted"})
+    @pytest.mark.parametrize("state", ["Running", "Interrupted"])
+    @pytest.mark.parametrize("going", [pod(), pod(deleting=True)])
+    def test_a_policy_that_widens_ends_it_at_once(self, state: str, going: PodView) -> None:
+        status = leaving().model_copy(update={"turns": [known(state=state)]})
+        wide = seen(pod=going, runner=runner("Busy", said(phase=state)), widened_by="open")
+        told = plan(session(status, suspend=True), wide)
+        assert (told.actions, told.status.phase) == ([], "Failed")
+        assert (reason(told, "Finished"), reason(told)) == (f"True {WIDENED}", None)
         made = plan(session(told.status, suspend=True), wide)
         assert made.actions == [DeleteRunner("s-11111111", "p-1", CUT_OFF)]
+
+    @pytest.mark.parametrize("left", [None, ended_pod("RunnerExited")])
+    def test_a_policy_that_came_later_is_no_harm(self, left: PodView | None) -> None:
+        status = leaving().model_copy(update={"turns": [known(state="Interrupted")]})
+        made = plan(session(status, suspend=True), seen(pod=left, widened_by="open"))
+        assert reason(made, "Finished") is None
 
     def test_a_runner_that_is_lost_meanwhile_is_no_loss(self) -> None:
         made = plan(session(working(), suspend=True), seen())

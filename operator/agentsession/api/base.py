@@ -77,6 +77,7 @@ class ObjectMeta(StatusModel):
     generation: int = 0
     creation_timestamp: Timestamp | None = None
     deletion_timestamp: Timestamp | None = None
+    deletion_grace_period_seconds: int | None = None
     annotations: dict[str, str] = {}
 
 

@@ -39,6 +39,8 @@ def decide(session: AgentSession, seen: Observed, install: Installation, now: da
     talk = progress(session, seen.prompt, seen.runner, now)
     if session.spec.lifecycle == "Ephemeral" and talk.answered and not (talk.failed and interrupted(seen)):
         return _finish(session, seen, talk, failure(session, seen) if talk.failed else None, now)
+    if seen.widened_by is not None and _drained_by(session, seen.pod, talk):
+        return _finish(session, seen, talk, _widened(seen.widened_by), now)
     if seen.pod is None or seen.pod.deleting:
         return suspend(session, seen, talk, install, now) or _without_runner(session, seen, talk, install, now)
     return _with_pod(session, seen, seen.pod, talk, install, now)
@@ -77,6 +79,11 @@ def _without_runner(
 def _engaged(session: AgentSession, talk: Progress) -> bool:
     """What was asked is known to one runner only, and is lost with it."""
     return bool(talk.turns) and not report.resuming(session)
+
+
+def _drained_by(session: AgentSession, pod: PodView | None, talk: Progress) -> bool:
+    """Whether a suspension still lets the agent go on in that pod."""
+    return pod is not None and not pod.ended and report.leaving(session) and bool(talk.turns)
 
 
 def _with_pod(
@@ -150,7 +157,7 @@ def _after_finish(session: AgentSession, seen: Observed, now: datetime) -> Plan:
     left = _ttl(session, now)
     if left is not None and left <= timedelta(0) and (seen.pod is None or seen.pod.deleting):
         return Plan(session.status, [DeleteSession()])
-    actions, again = remove(seen.pod, now, _grace(session)) if seen.pod is not None else ([], None)
+    actions, again = remove(seen.pod, now, _grace(session, seen)) if seen.pod is not None else ([], None)
     return Plan(status, actions, _soonest(left, again))
 
 
@@ -194,10 +201,11 @@ def _soonest(*waits: timedelta | None) -> timedelta | None:
     return min((wait for wait in waits if wait is not None), default=None)
 
 
-def _grace(session: AgentSession) -> int | None:
-    """An agent that reaches more than it should has no time to end well."""
+def _grace(session: AgentSession, seen: Observed) -> int | None:
+    """An agent that reaches more than it should, or did, has no time to end well."""
     finished = condition(session.status.conditions, FINISHED)
-    return CUT_OFF if finished is not None and finished.reason == WIDENED else None
+    widened = seen.widened_by is not None or (finished is not None and finished.reason == WIDENED)
+    return CUT_OFF if widened else None
 
 
 def _ttl(session: AgentSession, now: datetime) -> timedelta | None:

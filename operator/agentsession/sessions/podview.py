@@ -28,6 +28,8 @@ class PodView:
     started: datetime | None
     gone_by: datetime | None
     """When it should be gone: its deletion and its grace period; None if it is not being deleted."""
+    grace_seconds: int | None
+    """That grace period."""
     deadline: timedelta | None
     """activeDeadlineSeconds, which the kubelet holds it to."""
     node_silent: bool
@@ -79,6 +81,7 @@ def view(pod: Mapping[str, object], verify: Callable[[str], Grant]) -> PodView:
         created=parsed.metadata.creation_timestamp,
         started=status.start_time,
         gone_by=parsed.metadata.deletion_timestamp,
+        grace_seconds=parsed.metadata.deletion_grace_period_seconds,
         deadline=timedelta(seconds=deadline) if deadline is not None else None,
         node_silent=status.holds("ContainersReady") and not status.holds("Ready"),
         grant=_grant(parsed, verify),

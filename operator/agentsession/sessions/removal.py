@@ -16,8 +16,9 @@ CUT_OFF = 1
 
 def remove(pod: PodView, now: datetime, grace_seconds: int | None = None) -> tuple[list[Action], timedelta | None]:
     """How to have a pod gone, and when to look whether it is. By force it may go on unseen on a node that is cut off:
-    without a pod there is no grant, so the egress plane serves it nothing."""
-    if pod.gone_by is None:
+    without a pod there is no grant, so the egress plane serves it nothing. A grace period is shortened, never extended.
+    """
+    if pod.gone_by is None or (grace_seconds is not None and grace_seconds < (pod.grace_seconds or 0)):
         return [DeleteRunner(pod.name, pod.uid, grace_seconds)], None
     left = pod.gone_by + OVERDUE - now
     return ([], left) if left > timedelta(0) else ([DeleteRunner(pod.name, pod.uid, grace_seconds=0)], None)

@@ -54,12 +54,12 @@ def _without_runner(session: AgentSession, seen: Observed, install: Installation
 
 def _may_tell_more(session: AgentSession, seen: Observed, pod: PodView, install: Installation, now: datetime) -> bool:
     """Whether the running turn's end is still to be heard: the runner can tell, has not yet, and has had less time than
-    the pod's grace period. What is not contained any more gets no time."""
+    the pod's grace period."""
     state = seen.runner
     told_all = state is not None and state.phase == "Draining" and all(turn.phase != "Running" for turn in state.turns)
     since = report.unready_since(session) if report.leaving(session) else None
     overdue = since is not None and now - since >= timedelta(seconds=install.runner.grace_seconds)
-    return pod.running and not told_all and not overdue and seen.widened_by is None
+    return pod.running and not told_all and not overdue
 
 
 def _cut_off(session: AgentSession, seen: Observed, talk: Progress, now: datetime) -> list[Turn]:
