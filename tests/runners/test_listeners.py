@@ -153,9 +153,8 @@ LIES: dict[str, Callable[[int], int]] = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-@in_fake_time
-async def test_a_runner_that_never_waits_is_bounded_in_polls_and_reconciles(lie: str) -> None:
+async def heard(lie: Callable[[int], int], seconds: float) -> tuple[int, int]:
+    """How often it is asked, and how often its session is reconciled."""
     polls, told = 0, 0
 
     class Liar(RunnerClient):
@@ -164,7 +163,7 @@ async def test_a_runner_that_never_waits_is_bounded_in_polls_and_reconciles(lie:
         async def state(self, *_: object) -> State:
             nonlocal polls
             polls += 1
-            return State(revision=LIES[lie](polls), phase="Busy")
+            return State(revision=lie(polls), phase="Busy")
 
     def changed(_: tuple[str, str]) -> None:
         nonlocal told
@@ -172,13 +171,28 @@ async def test_a_runner_that_never_waits_is_bounded_in_polls_and_reconciles(lie:
 
     listeners = Listeners(Liar(), changed)
     listeners.listen(KEY, TARGET)
-    await asyncio.sleep(HOUR)
+    await asyncio.sleep(seconds)
     await listeners.close()
-    assert told <= BURST + HOUR / CHANGE_SECONDS + 1
-    assert polls <= BURST + HOUR / CHANGE_SECONDS + 1
+    return polls, told
+
+
+@pytest.mark.parametrize("lie", LIES)
+@in_fake_time
+async def test_a_runner_that_never_waits_is_bounded_in_polls_and_reconciles(lie: str) -> None:
+    polls, told = await heard(LIES[lie], HOUR)
+    most = BURST + HOUR / CHANGE_SECONDS + 1
+    assert told <= most
+    assert polls <= most
     if lie == "the same for ever":
         assert told == 1
         assert polls < HOUR / MOST_PAUSE + 10
+
+
+@in_fake_time
+async def test_without_that_bound_it_keeps_the_operator_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners_module, "CHANGE_SECONDS", 0.0)
+    _, told = await heard(LIES["growing"], 60)
+    assert told > 10 * (BURST + 60 / CHANGE_SECONDS)
 
 
 async def test_refusals_are_counted_until_one_call_is_accepted(listeners: Listeners) -> None:

@@ -162,6 +162,12 @@ async def test_a_conflict_is_a_refusal() -> None:
         await ask(http(b'{"error": "x"}', "409 Conflict"))
 
 
+async def test_a_runner_that_is_then_anothers_has_refused() -> None:
+    async with calling(saying(state(session_uid="s-2"))) as (client, target):
+        with pytest.raises(RunnerRefusedError):
+            await client.bind(target)
+
+
 async def test_redirects_are_not_followed() -> None:
     asked = 0
 

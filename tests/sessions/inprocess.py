@@ -7,7 +7,7 @@ lines, in that of the egress plane a process that reports what it is told to.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,8 +23,8 @@ from agentsession.api.session import AgentSession, Meter
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import Key, KubeObject, key_of
+from agentsession.kube.errors import ConflictError, NotFoundError
+from agentsession.kube.objects import Key, KubeObject, key_of, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
 from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
@@ -44,6 +44,7 @@ from .build import CONVERSATION, INSTALL
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 SECONDS = 20.0
+OVERDUE = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active on the node for too long"}
 SURROUNDINGS = Surroundings(egress_ip="10.96.0.9", canary_ip="10.96.0.8", api_server="10.96.0.1:443")
 
 
@@ -224,12 +225,18 @@ class Place:
         for life in (conversation.run(session_id, connect), drain()):
             self.stack.callback(asyncio.create_task(life).cancel)
         await self.stack.enter_async_context(serving(Server(conversation, verifier).app(), address, PORT))
-        await self.api.apply_status(PODS, key_of(pod), _running(address), uid=uid)
+        await self.runs(pod, address)
 
-    async def runs(self, session: AgentSession, address: str) -> None:
-        """Be kubelet of its pod: it runs there."""
-        uid = (await self.made(session))["metadata"]["uid"]
-        await self.api.apply_status(PODS, self.pod_key(session), _running(address), uid=uid)
+    async def runs(self, pod: KubeObject, address: str) -> None:
+        """Be kubelet of that pod: it runs there until its deadline. Raises NotFoundError if it is gone."""
+        status = _running(address)
+        await self.api.apply_status(PODS, key_of(pod), status, uid=uid_of(pod))
+        self.stack.callback(asyncio.create_task(self._hold_to_deadline(pod, status)).cancel)
+
+    async def _hold_to_deadline(self, pod: KubeObject, status: dict[str, object]) -> None:
+        await asyncio.sleep(pod["spec"]["activeDeadlineSeconds"])
+        with suppress(NotFoundError, ConflictError):  # it is gone, or another one has its name
+            await self.api.apply_status(PODS, key_of(pod), {**status, **OVERDUE}, uid=uid_of(pod))
 
 
 @dataclass

@@ -527,6 +527,12 @@ class TestLongRunning:
         assert made.status.turns_completed == 1
 
 
+def test_a_wall_clock_that_was_over_before_the_first_turn_is_over() -> None:
+    """As in a Job: whoever never lets its runner connect would otherwise have it made anew for ever."""
+    made = plan(session(), observed(pod=ended_pod("WallClockExceeded")))
+    assert reason(made) == "False WallClockExceeded"
+
+
 def test_a_runner_that_fails_before_the_first_turn_is_made_anew_after_a_while() -> None:
     fresh = plan(session(), observed(pod=ended_pod("NotContained", "reached 10.96.0.1:443")))
     assert fresh.actions == []

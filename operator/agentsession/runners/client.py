@@ -64,7 +64,10 @@ class RunnerClient:
 
     async def bind(self, target: Target) -> State:
         """Bind the runner to the session. Raises RunnerRefusedError if it serves another one, RunnerError."""
-        return await self._call(target, "bind", BindRequest(session_uid=target.session_uid))
+        state = await self._call(target, "bind", BindRequest(session_uid=target.session_uid))
+        if state.session_uid != target.session_uid:
+            raise RunnerRefusedError("the runner says that it serves another session")
+        return state
 
     async def prompt(self, target: Target, uuid: str, text: str) -> State:
         """Deliver a prompt. A second delivery of the same uuid does nothing. Raises RunnerError."""

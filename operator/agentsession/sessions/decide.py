@@ -8,6 +8,7 @@ from agentsession.api.conditions import FINISHED
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
 from agentsession.resources.network import widened_message
+from agentsession_runner.protocol import State
 
 from . import report
 from .acceptance import refusal, unresolved
@@ -19,7 +20,7 @@ from .podview import PodView
 from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
 from .suspension import suspend
-from .trouble import WIDENED, Trouble
+from .trouble import OVERDUE, WIDENED, Trouble
 from .turns import Progress, progress
 
 POLL = timedelta(seconds=5)
@@ -36,7 +37,7 @@ def decide(session: AgentSession, seen: Observed, install: Installation, now: da
     """One step of a session's way: accepted, resolved, runner, bound, prompted, answered, finished, gone."""
     if is_true(session.status.conditions, FINISHED):
         return _after_finish(session, seen, now)
-    talk = progress(session, seen.prompt, seen.runner, now)
+    talk = progress(session, seen.prompt, None if _is_anothers(session, seen.runner) else seen.runner, now)
     if session.spec.lifecycle == "Ephemeral" and talk.answered and not (talk.failed and interrupted(seen)):
         return _finish(session, seen, talk, failure(session, seen) if talk.failed else None, now)
     if seen.widened_by is not None and _drained_by(session, seen.pod, talk):
@@ -101,7 +102,8 @@ def _with_pod(
     engaged = _engaged(session, talk)
     if pod.ended:
         ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
-        return _finish(session, seen, talk, ended, now) if engaged else _retry(session, seen, pod, ended, now)
+        final = engaged or ended.reason == OVERDUE
+        return _finish(session, seen, talk, ended, now) if final else _retry(session, seen, pod, ended, now)
     if seen.widened_by is not None:
         return _give_up(session, seen, pod, talk, _widened(seen.widened_by), now, CUT_OFF)
     if pod.ip is None or not pod.running:
@@ -119,7 +121,7 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
     if state is not None and state.phase == "Failed":
         why = resume_failed(state) if report.resuming(session) else agent_failed(state)
         return _finish(session, seen, talk, why, now)
-    if state is not None and state.session_uid not in (None, session.metadata.uid):
+    if _is_anothers(session, state):
         other = Trouble("RunnerLost", "the process in the runner pod says that it serves another session")
         return _give_up(session, seen, pod, talk, other, now)
     if state is not None and state.phase == "Draining":  # something ends it, and the pod will say what
@@ -171,6 +173,11 @@ def _on_a_silent_node(
         return Plan(report.starting(session, seen, silent, now), *remove(pod, now))
     silent = Trouble("NodeNotReady", f"{why}: if it comes back, the session goes on; else the cluster removes the pod")
     return Plan(report.silent(session, silent, now), [listen])
+
+
+def _is_anothers(session: AgentSession, state: State | None) -> bool:
+    """What it says is not about this session then, its answers least of all."""
+    return state is not None and state.session_uid not in (None, session.metadata.uid)
 
 
 def _give_up(
