@@ -1,6 +1,7 @@
 """One image, several processes: `python -m agentsession operator|egress`."""
 
 import argparse
+import resource
 from pathlib import Path
 
 
@@ -21,6 +22,7 @@ def main() -> None:
         help="of the operator's health, readiness and metrics (default: 8081); the egress plane's are in its file",
     )
     arguments = parser.parse_args()
+    _open_many_files()
     if arguments.process == "operator":
         from agentsession import main as operator  # noqa: PLC0415  each process imports only what it needs
 
@@ -29,6 +31,12 @@ def main() -> None:
         from agentsession.egress import process  # noqa: PLC0415
 
         process.main(arguments.config)
+
+
+def _open_many_files() -> None:
+    """Raise the soft limit, often 1024, to the hard one: each runner and each model request holds connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

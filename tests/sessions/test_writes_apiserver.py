@@ -8,12 +8,15 @@ import pytest
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
+from agentsession.kube.refusals import LEAST, MOST
 from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS, PODS, Resource
 from tests.kube.proxy import Fault, Proxy, Rule, running
 
 from .inprocess import SECONDS, World, operating
 
 pytestmark = pytest.mark.apiserver
+
+QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
 
 
 @pytest.fixture
@@ -60,6 +63,22 @@ async def test_a_pod_whose_creation_got_no_answer_is_looked_for_at_once(proxied:
             await asyncio.sleep(0.01)
     about_pods = [request.partition("?")[0] for request in proxy.seen if path in request]
     assert about_pods[:2] == [f"POST {path}", looked], "it holds a slot, whatever the watch has shown"
+
+
+async def test_what_a_quota_refuses_is_not_asked_for_again_and_again(proxied: tuple[World, Proxy]) -> None:
+    world, _ = proxied
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": world.namespace}}
+    await world.api.create(QUOTAS, {**quota, "spec": {"hard": {"pods": "0"}}})
+    async with asyncio.timeout(SECONDS):
+        while "status" not in await world.api.get(QUOTAS, (world.namespace, "none")):
+            await asyncio.sleep(0.02)
+    await world.tenant()
+    session = await world.session()
+    refused = await world.says(session, "PodRefused")
+    assert "raise ResourceQuota none or free some of it" in str(refused.status.conditions)
+    again = await world.leader.sessions.reconcile(session.key)
+    assert again is not None
+    assert LEAST <= again <= MOST
 
 
 @pytest.mark.parametrize(("resource", "ttl"), [(PODS, None), (AGENTSESSIONS, 0)])

@@ -39,6 +39,12 @@ class Mark:
     message: str = ""
 
 
+def unready_since(conditions: Sequence[Condition]) -> datetime | None:
+    """Since when Ready has not been True; None if it is, or was never judged."""
+    ready = condition(conditions, READY)
+    return ready.last_transition_time if ready is not None and ready.status != "True" else None
+
+
 def mark(previous: Sequence[Condition], marks: Iterable[Mark], generation: int, now: datetime) -> list[Condition]:
     """The whole next list of conditions; those not marked are gone. A transition time moves only with the status."""
     now = now.replace(microsecond=0)

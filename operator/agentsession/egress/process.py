@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import resource
 import secrets
 import signal
 from collections.abc import Callable, Coroutine
@@ -174,9 +173,6 @@ async def _until_signal(installation: Installation) -> None:
 def main(config_path: Path) -> None:
     """Serve the egress plane until SIGTERM or SIGINT. Raises pydantic.ValidationError for a wrong configuration."""
     logs.configure()
-    # Each stream has two connections; the soft limit is often 1024.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     installation = Installation.load(config_path)
     cost("", Tokens())  # loads the price table, which would otherwise delay the first answer
     asyncio.run(_until_signal(installation))

@@ -9,14 +9,15 @@ from pydantic import ValidationError
 
 from agentsession import logs
 from agentsession.api.base import KubeModel, is_true, spec_errors, to_json
-from agentsession.api.conditions import FINISHED
+from agentsession.api.conditions import FINISHED, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.errors import ForbiddenError, InvalidError
+from agentsession.kube.errors import ApiError, ForbiddenError, InvalidError
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, uid_of
+from agentsession.kube.refusals import explained, next_try
 from agentsession.kube.resource import AGENTSESSIONS
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
@@ -27,7 +28,7 @@ from .announce import announcements
 from .decide import decide
 from .observe import Observer
 from .observed import Observed
-from .plan import Action, Once, Plan
+from .plan import Once, Plan
 from .trouble import POD_REFUSED, Trouble
 from .usage import only_counted
 
@@ -105,27 +106,30 @@ class SessionController:
                 await self._actor.act(session, seen, action)
         again = await self._publish(raw, session, plan)
         for action in plan.actions:
-            if isinstance(action, Once):
-                await self._once(session, seen, plan, action)
+            if not isinstance(action, Once):
+                continue
+            if not self._leading():  # the process is about to end; what the status promised, the next leader does
+                raise NotLeadingError
+            try:
+                await self._actor.act(session, seen, action)
+            except (ForbiddenError, InvalidError) as error:
+                return await self._pod_refused(session, seen, plan, error)
         return again
 
     async def _decide(self, raw: KubeObject, session: AgentSession) -> tuple[Plan, Observed]:
         seen = await self._observer.observe(raw, session)
         return decide(session, seen, self._install, self._now()), seen
 
-    async def _once(self, session: AgentSession, seen: Observed, plan: Plan, action: Action) -> None:
-        if not self._leading():  # the process is about to end; what the status promised, the next leader does
-            raise NotLeadingError
-        try:
-            await self._actor.act(session, seen, action)
-        except (ForbiddenError, InvalidError) as error:
-            why = Trouble(POD_REFUSED, f"the API server refuses the pod: {error.message}")
-            told = session.model_copy(update={"status": plan.status})
-            status = report.starting(told, seen, why, self._now())
-            raw = self._caches.sessions.get(session.key)
-            if raw is not None and status != plan.status:
-                await self._write(raw, plan.status, status)
-            raise
+    async def _pod_refused(self, session: AgentSession, seen: Observed, plan: Plan, error: ApiError) -> timedelta:
+        """Say so. Returns when to try again."""
+        now = self._now()
+        why = Trouble(POD_REFUSED, f"the API server refuses the pod: {explained(error)}")
+        told = session.model_copy(update={"status": plan.status})
+        status = report.starting(told, seen, why, now)
+        raw = self._caches.sessions.get(session.key)
+        if raw is not None and status != plan.status:
+            await self._write(raw, plan.status, status)
+        return next_try(unready_since(status.conditions), now)
 
     async def _publish(self, raw: KubeObject, session: AgentSession, plan: Plan) -> timedelta | None:
         """Write the status if it changed. Returns when to look again."""

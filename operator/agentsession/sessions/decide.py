@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from agentsession.api.base import condition, is_true
-from agentsession.api.conditions import FINISHED
+from agentsession.api.conditions import FINISHED, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
 from agentsession.resources.network import widened_message
@@ -198,7 +198,7 @@ def _give_up(
 def _retry(session: AgentSession, seen: Observed, pod: PodView, ended: Trouble, now: datetime) -> Plan:
     """A runner that ended before its first turn is made anew, after a while."""
     status = report.starting(session, seen, ended, now)
-    wait = retry_wait(pod.ended_at or now, report.unready_since(session) or now, now)
+    wait = retry_wait(pod.ended_at or now, unready_since(session.status.conditions) or now, now)
     if wait > timedelta(0):
         return Plan(status, requeue_after=wait)
     return Plan(status, *remove(pod, now))

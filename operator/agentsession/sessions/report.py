@@ -194,12 +194,6 @@ def kept(session: Known) -> bool:
     return session.status.workspace is not None or not session.status.turns
 
 
-def unready_since(session: AgentSession) -> datetime | None:
-    """Since when the session has not been ready."""
-    ready = condition(session.status.conditions, READY)
-    return ready.last_transition_time if ready is not None else None
-
-
 def _status(session: Known, phase: Phase, marks: Sequence[Mark], now: datetime) -> AgentSessionStatus:
     status = session.status.model_copy(update={"timings": session.status.timings.model_copy()})
     status.phase = phase

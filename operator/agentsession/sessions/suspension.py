@@ -7,7 +7,7 @@ that; and only then the pod goes. So whoever takes over in between finds what th
 from datetime import datetime, timedelta
 
 from agentsession.api.base import is_true
-from agentsession.api.conditions import SUSPENDED
+from agentsession.api.conditions import SUSPENDED, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession, Turn
 
@@ -58,7 +58,7 @@ def _may_tell_more(session: AgentSession, seen: Observed, pod: PodView, install:
     the pod's grace period."""
     state = seen.runner
     told_all = state is not None and state.phase == "Draining" and all(turn.phase != "Running" for turn in state.turns)
-    since = report.unready_since(session) if report.leaving(session) else None
+    since = unready_since(session.status.conditions) if report.leaving(session) else None
     overdue = since is not None and now - since >= timedelta(seconds=install.runner.grace_seconds)
     return pod.running and not told_all and not overdue
 

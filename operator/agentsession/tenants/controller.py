@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from agentsession import logs
 from agentsession.api.base import KubeModel, condition, spec_errors, to_json
-from agentsession.api.conditions import READY
+from agentsession.api.conditions import READY, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.tenant import AgentTenant, AgentTenantStatus
 from agentsession.kube.cache import Store
@@ -17,6 +17,7 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
 from agentsession.kube.events import EventRecorder, Severity
 from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, uid_of
+from agentsession.kube.refusals import explained, next_try
 from agentsession.kube.resource import (
     AGENTTENANTS,
     NETWORKPOLICIES,
@@ -30,8 +31,6 @@ from agentsession.resources.tenancy import service_account, workspace_claim
 from agentsession.usage.meters import Meters
 
 from .decide import decide, invalid
-
-POLL = timedelta(seconds=5)
 
 
 class _Known(KubeModel):
@@ -79,10 +78,11 @@ class TenantController:
             return None
         problem = await self._furnish(tenant)
         credential = self._meters.credential(key, tenant.metadata.generation)
-        status = decide(tenant, credential, problem, self._install, datetime.now(UTC))
+        now = datetime.now(UTC)
+        status = decide(tenant, credential, problem, self._install, now)
         if status != tenant.status:
             await self._write(raw, tenant.status, status)
-        return POLL if problem is not None else None
+        return next_try(unready_since(status.conditions), now) if problem is not None else None
 
     async def _furnish(self, tenant: AgentTenant) -> str | None:
         """Make the namespace ready. Returns what the API server refuses, in one line; raises what may pass."""
@@ -95,7 +95,7 @@ class TenantController:
                 await self._hold(tenant.key, PERSISTENTVOLUMECLAIMS, self._caches.claims, claim)
                 return _lost(self._caches.claims.get(key_of(claim)))
         except (ForbiddenError, InvalidError, NotFoundError) as error:
-            return f"the API server refuses: {error.message}"
+            return f"the API server refuses: {explained(error)}"
         return None
 
     async def _hold_policy(self, tenant: Key) -> None:
