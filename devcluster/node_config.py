@@ -92,7 +92,10 @@ def cni_config(made: Layout) -> dict[str, object]:
 
 
 def kubelet_config(made: Layout) -> dict[str, object]:
-    """Runs on either cgroup version, evicts and collects nothing for lack of disk, resolves nothing of the host's."""
+    """Runs on either cgroup version, collects nothing for lack of disk, resolves nothing of the host's.
+
+    What one pod can take of the node is bounded as docs/operations.md asks of any cluster, but for room on the disk: it
+    is the host's, and may be short for other reasons."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -121,9 +124,16 @@ def kubelet_config(made: Layout) -> dict[str, object]:
         "volumePluginDir": str(made.root / "kubelet" / "volume-plugins"),
         "maxPods": 200,
         "podPidsLimit": 1024,
+        "containerLogMaxSize": "10Mi",
+        "containerLogMaxFiles": 3,
         "serializeImagePulls": False,
         "imageGCHighThresholdPercent": 100,
-        "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "100Mi"},
+        "evictionHard": {
+            "nodefs.available": "0%",
+            "nodefs.inodesFree": "5%",
+            "imagefs.available": "0%",
+            "memory.available": "100Mi",
+        },
     }
 
 

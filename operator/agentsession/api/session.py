@@ -81,7 +81,8 @@ class Limits(SpecModel):
         default=200,
         ge=1,
         le=100000,
-        description="Model requests over the session's life, subagents' included, counted by the egress plane.",
+        description="Model requests over the session's life, subagents' included, counted by the egress plane. Its "
+        "replicas hear of each other within 3 s, so an agent that asks all of them at once may get some more.",
     )
     wall_clock: Duration = Field(
         default="1h",
