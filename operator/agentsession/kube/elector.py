@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
-from agentsession.kube.lease import REQUEST_TIMEOUT, Election
+from agentsession.kube.lease import LONGEST, SHORTEST, TIMEOUT, Election
 from agentsession.kube.objects import Key
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Elector:
         """Begin to campaign."""
         self._thread.start()
 
-    def stop(self, timeout: float = 2 * REQUEST_TIMEOUT) -> None:
+    def stop(self, timeout: float = SHORTEST) -> None:
         """Release the Lease and wait for the thread, `timeout` seconds at most. Stop all work that needs it first."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has ended already
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -69,9 +69,10 @@ class Elector:
         except Exception:
             logger.exception("The elector failed.")
         if not released:
+            logger.error("The Lease is lost: another replica may lead now.")
             self._on_lost()
 
     async def _run(self) -> bool:
         async with self._connection.open() as session:
-            client = ApiClient(self._connection.server, session, timeout=REQUEST_TIMEOUT)
+            client = ApiClient(self._connection.server, session, timeout=TIMEOUT * LONGEST)
             return await self._election.run(client, self._stop, self._on_gained)

@@ -1,13 +1,18 @@
 """Leader election on a coordination.k8s.io Lease, trusting no clock but our own monotonic one.
 
-The holder's renewTime is never compared with a clock: what counts is when *we* saw the record change. A leader gives
-up DEADLINE after it began its last good renewal; a candidate takes over no earlier than DURATION after it saw that
-renewal. The second is the longer, so two never lead at once.
+The holder's renewTime is never compared with a clock: what counts is when *we* saw the record change. A candidate takes
+over no earlier than the record's leaseDurationSeconds after it saw the last renewal; a leader gives up after three
+quarters of them, counted from when it began that renewal. The second is the shorter, so two never lead at once.
+
+A Lease is short, so that a dead leader is followed soon. But a server that is overloaded for more than that would end
+one term after the other, and each new leader begins with a full queue, which does not help it. So the holder of a
+Lease whose requests take long asks for a longer one.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
@@ -16,12 +21,14 @@ from agentsession.kube.errors import ApiError, NotFoundError
 from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import LEASES, Resource
 
-DURATION = 4
-DEADLINE = 3.0
+SHORTEST, LONGEST = 4, 15
+"""Seconds that a Lease lasts: LATENCIES times what the last request took, and each renewal at most one less again."""
+LATENCIES = 8
 RENEW = 0.5
-REQUEST_TIMEOUT = 1.5
-"""All in seconds. An overloaded server that answers within the last of them does not end a term: the next renewal is
-due RENEW after the last one began, and what is left of DEADLINE is enough for it."""
+"""Seconds from the beginning of one renewal to that of the next."""
+DEADLINE = 3 / 4
+TIMEOUT = 3 / 8
+"""Parts of the Lease's duration: how long it is held, and how long one request for it may take."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +55,12 @@ class Election:
         self._identity = identity
         self._clock = clock
         self._held_until = float("-inf")
+        self._duration = SHORTEST
         self._mine: KubeObject | None = None  # the Lease as we last wrote it; None when that is uncertain
         self._seen: object = None
         self._transitions = 0  # the most that were seen, also in a Lease that is not there any more
         self._seen_at = float("-inf")
+        self._lasts = SHORTEST  # by what was seen last
 
     @property
     def is_leader(self) -> bool:
@@ -64,14 +73,16 @@ class Election:
         on_gained is called once, with the epoch. Returns False if leadership was lost.
         """
         while not stop.is_set():
-            due = self._clock() + RENEW
+            began = self._clock()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience(REQUEST_TIMEOUT)):
+                async with asyncio.timeout(self._patience(TIMEOUT * self._duration)):
                     await self._step(client, on_gained)
+            took = self._clock() - began
+            self._duration = min(LONGEST, max(SHORTEST, math.ceil(LATENCIES * took), self._duration - 1))
             if self.epoch and not self.is_leader:
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._patience(max(0.0, due - self._clock())))
+                await asyncio.wait_for(stop.wait(), self._patience(max(0.0, RENEW - took)))
         await self._release(client)
         return True
 
@@ -86,12 +97,13 @@ class Election:
             lease = lease or await self._read(client)
             if not self._may_write(lease):
                 return
-            began = self._clock()
+            until = self._clock() + DEADLINE * self._duration
+            self._held_until = min(self._held_until, until)  # a shorter one may be taken, and the answer lost
             self._mine = await self._write(client, lease)
         except ApiError as error:
             logger.log(logging.WARNING if self.epoch else logging.INFO, "Lease %s: %s", "/".join(self._key), error)
             return
-        self._held_until = began + DEADLINE
+        self._held_until = until
         if not self.epoch:
             self.epoch = self._mine["spec"]["leaseTransitions"]
             on_gained(self.epoch)
@@ -115,14 +127,15 @@ class Election:
         self._transitions = max(self._transitions, spec.get("leaseTransitions", 0))
         if spec != self._seen and (spec or self._seen is not None):  # one that vanished may still have its leader
             self._seen, self._seen_at = spec, self._clock()
+            self._lasts = spec.get("leaseDurationSeconds", self._lasts)
         released = lease is not None and not holder
-        return released or self._clock() - self._seen_at >= spec.get("leaseDurationSeconds", DURATION)
+        return released or self._clock() - self._seen_at >= self._lasts
 
     async def _write(self, client: LeaseClient, lease: KubeObject | None) -> KubeObject:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # for people to read
         spec: dict[str, object] = {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": DURATION,
+            "leaseDurationSeconds": self._duration,
             "renewTime": now,
         }
         old = lease["spec"] if lease else {}
@@ -150,5 +163,5 @@ class Election:
             return
         guard = {"resourceVersion": lease["metadata"]["resourceVersion"]}
         with contextlib.suppress(ApiError, TimeoutError):
-            async with asyncio.timeout(REQUEST_TIMEOUT):
+            async with asyncio.timeout(TIMEOUT * SHORTEST):
                 await client.merge_patch(LEASES, self._key, {"metadata": guard, "spec": {"holderIdentity": None}})
