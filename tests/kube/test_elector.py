@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from agentsession.kube import lease
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.elector import Elector
@@ -13,7 +14,7 @@ from agentsession.kube.events import EventRecorder
 from agentsession.kube.lease import DEADLINE, SHORTEST
 from agentsession.kube.objects import KubeObject, uid_of
 from agentsession.kube.resource import CONFIGMAPS, EVENTS, LEASES
-from tests.kube.proxy import running
+from tests.kube.proxy import Fault, Rule, running
 
 pytestmark = pytest.mark.apiserver
 
@@ -67,6 +68,24 @@ async def test_a_leader_without_an_api_server_is_lost_in_time(connection: Connec
         assert not one.elector.is_leader
         proxy.flowing.set()
         one.elector.stop()
+
+
+async def test_a_server_that_takes_two_seconds_for_each_answer_has_a_leader_that_stays(
+    connection: Connection, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(connection) as (proxy, url):
+        proxy.rules.append(Rule(Fault(delay=2.0, lose="nothing"), resources={"leases"}))
+        slow = Connection(url, None, lambda: None)
+        with monkeypatch.context() as always_short:
+            always_short.setattr(lease, "LONGEST", SHORTEST)
+            without = Replica(slow, namespace)
+            assert not await without.leads(HELD + 2), "the attack"
+            await asyncio.to_thread(without.elector.stop)
+        one = Replica(slow, namespace)
+        assert await one.leads(20.0)
+        assert not await asyncio.to_thread(one.lost.wait, HELD + 2)
+        assert one.elector.is_leader
+        await asyncio.to_thread(one.elector.stop)
 
 
 async def test_events_are_found_with_their_object(api: ApiClient, namespace: str) -> None:

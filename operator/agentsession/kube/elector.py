@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
-from agentsession.kube.lease import LONGEST, SHORTEST, TIMEOUT, Election
+from agentsession.kube.lease import LONGEST, TIMEOUT, Election
 from agentsession.kube.objects import Key
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Elector:
         """Begin to campaign."""
         self._thread.start()
 
-    def stop(self, timeout: float = SHORTEST) -> None:
+    def stop(self, timeout: float = 2 * TIMEOUT * LONGEST) -> None:
         """Release the Lease and wait for the thread, `timeout` seconds at most. Stop all work that needs it first."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has ended already
             self._loop.call_soon_threadsafe(self._stop.set)

@@ -4,16 +4,16 @@ The holder's renewTime is never compared with a clock: what counts is when *we* 
 over no earlier than the record's leaseDurationSeconds after it saw the last renewal; a leader gives up after three
 quarters of them, counted from when it began that renewal. The second is the shorter, so two never lead at once.
 
-A Lease is short, so that a dead leader is followed soon. But a server that is overloaded for more than that would end
-one term after the other, and each new leader begins with a full queue, which does not help it. So the holder of a
-Lease whose requests take long asks for a longer one.
+A Lease is short, so that a dead leader is followed soon. But a server that takes longer for its answers would end one
+term after the other, and each new leader begins with a full queue, which does not help it. So who sees that requests
+take long asks for a longer Lease, and gives each of them more time.
 """
 
 import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -22,13 +22,14 @@ from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import LEASES, Resource
 
 SHORTEST, LONGEST = 4, 15
-"""Seconds that a Lease lasts: LATENCIES times what the last request took, and each renewal at most one less again."""
-LATENCIES = 8
-RENEW = 0.5
-"""Seconds from the beginning of one renewal to that of the next."""
+"""Seconds that a Lease lasts."""
+LATENCIES = 5
+"""So many times what the last request took; after a slow one, a second less with each that is not."""
 DEADLINE = 3 / 4
 TIMEOUT = 3 / 8
-"""Parts of the Lease's duration: how long it is held, and how long one request for it may take."""
+"""Parts of its duration: how long it is held, and how long one request for it may take."""
+RENEW = 0.5
+"""Seconds from the beginning of one renewal to that of the next."""
 
 logger = logging.getLogger(__name__)
 
@@ -75,20 +76,27 @@ class Election:
         while not stop.is_set():
             began = self._clock()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience(TIMEOUT * self._duration)):
-                    await self._step(client, on_gained)
-            took = self._clock() - began
-            self._duration = min(LONGEST, max(SHORTEST, math.ceil(LATENCIES * took), self._duration - 1))
+                await self._step(client, on_gained)
             if self.epoch and not self.is_leader:
                 return False
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), self._patience(max(0.0, RENEW - took)))
+                await asyncio.wait_for(stop.wait(), self._patience(max(0.0, began + RENEW - self._clock())))
         await self._release(client)
         return True
 
     def _patience(self, seconds: float) -> float:
         """No longer than we may lead, so that the loss is noticed in time."""
         return min(seconds, self._held_until - self._clock()) if self.epoch else seconds
+
+    async def _answer(self, request: Awaitable[KubeObject]) -> KubeObject:
+        """Raises TimeoutError. How long it took decides how long the next Lease lasts."""
+        began = self._clock()
+        try:
+            async with asyncio.timeout(self._patience(TIMEOUT * self._duration)):
+                return await request
+        finally:
+            took = self._clock() - began
+            self._duration = min(LONGEST, max(SHORTEST, math.ceil(LATENCIES * took), self._duration - 1))
 
     async def _step(self, client: LeaseClient, on_gained: Callable[[int], None]) -> None:
         """Look at the Lease if we are not sure of it, write it if it is ours or free."""
@@ -99,7 +107,7 @@ class Election:
                 return
             until = self._clock() + DEADLINE * self._duration
             self._held_until = min(self._held_until, until)  # a shorter one may be taken, and the answer lost
-            self._mine = await self._write(client, lease)
+            self._mine = await self._answer(self._write(client, lease))
         except ApiError as error:
             logger.log(logging.WARNING if self.epoch else logging.INFO, "Lease %s: %s", "/".join(self._key), error)
             return
@@ -110,7 +118,7 @@ class Election:
 
     async def _read(self, client: LeaseClient) -> KubeObject | None:
         try:
-            return await client.get(LEASES, self._key)
+            return await self._answer(client.get(LEASES, self._key))
         except NotFoundError:
             return None
 
@@ -163,5 +171,5 @@ class Election:
             return
         guard = {"resourceVersion": lease["metadata"]["resourceVersion"]}
         with contextlib.suppress(ApiError, TimeoutError):
-            async with asyncio.timeout(TIMEOUT * SHORTEST):
+            async with asyncio.timeout(TIMEOUT * self._duration):
                 await client.merge_patch(LEASES, self._key, {"metadata": guard, "spec": {"holderIdentity": None}})
