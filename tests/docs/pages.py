@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+SESSIONS, OPERATIONS = ROOT / "docs" / "sessions.md", ROOT / "docs" / "operations.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -51,7 +52,10 @@ class Page:
         assert rows is not None, f"{self.name} has no table below {heading!r}"
         return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[0].splitlines()[2:]]
 
+    def documents(self) -> list[dict[str, Any]]:
+        """Every YAML document that is shown."""
+        return [document for block in self.blocks("yaml") for document in yaml.safe_load_all(block)]
 
-def documents() -> list[dict[str, Any]]:
-    """Every YAML document of the README."""
-    return [document for block in Page(README).blocks("yaml") for document in yaml.safe_load_all(block)]
+
+GUIDES = [Page(README), Page(SESSIONS), Page(OPERATIONS)]
+"""The pages for users and installers."""

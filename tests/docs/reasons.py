@@ -12,7 +12,7 @@ import agentsession.sessions
 import agentsession.tenants
 from agentsession.api.report import CredentialState
 
-POSITION = {"Trouble": 0, "Mark": 2, "_waiting": 0}
+POSITION = {"Trouble": 0, "Mark": 2, "_waiting": 0, "_never": 0}
 """Which argument of these calls is a reason."""
 CHOOSERS = {"_containment"}
 """Functions that choose among reasons: each text without a space in them is one."""

@@ -11,7 +11,7 @@ from agentsession.api.schema import crds
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, Resource
-from tests.docs.pages import ROOT, documents
+from tests.docs.pages import GUIDES, ROOT
 
 pytestmark = pytest.mark.apiserver
 
@@ -33,7 +33,7 @@ def example(path: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(path.read_text()))
 
 
-SHOWN = {"README.md": [document for document in documents() if "kind" in document]} | {
+SHOWN = {page.name: [document for document in page.documents() if "kind" in document] for page in GUIDES} | {
     path.name: example(path) for path in sorted((ROOT / "manifests" / "examples").glob("*.yaml"))
 }
 

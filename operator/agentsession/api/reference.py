@@ -11,7 +11,7 @@ def reference(crds: Sequence[Schema]) -> str:
     parts = [
         "# API reference\n",
         "Every field of every kind. References stay in the namespace. A field that is not listed is refused; "
-        "[the README](../README.md) shows the fields in use.\n",
+        "[sessions by example](sessions.md) shows the fields in use.\n",
     ]
     for crd in crds:
         parts += _kind(crd["spec"])
