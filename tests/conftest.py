@@ -12,6 +12,7 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.resource import NAMESPACES, SERVICEACCOUNTS
 from devcluster.controlplane import ControlPlane
+from tests.sessions.inprocess import World, operating
 
 TIERS = ("unit", "apiserver", "kwok", "node")
 _seconds: Counter[str] = Counter()
@@ -59,6 +60,13 @@ async def api(connection: Connection) -> AsyncIterator[ApiClient]:
     """The project's own client, as administrator."""
     async with connection.open() as session:
         yield ApiClient(connection.server, session)
+
+
+@pytest.fixture
+async def world(api: ApiClient, namespace: str) -> AsyncIterator[World]:
+    """The controllers at work in that namespace, with runners and an egress plane of a few lines."""
+    async with operating(api, namespace) as made:
+        yield made
 
 
 @pytest.fixture

@@ -10,23 +10,11 @@ import yaml
 from agentsession.api.schema import crds
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, Resource
+from agentsession.kube.resource import Resource
 from tests.docs.pages import GUIDES, ROOT
+from tests.kube.kinds import BY_KIND, CRDS
 
 pytestmark = pytest.mark.apiserver
-
-CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
-RBAC = "rbac.authorization.k8s.io"
-RESOURCES = {
-    resource.kind: resource
-    for resource in (
-        AGENTSESSIONS,
-        AGENTTENANTS,
-        CONFIGMAPS,
-        Resource(RBAC, "v1", "Role", "roles"),
-        Resource(RBAC, "v1", "RoleBinding", "rolebindings"),
-    )
-}
 
 
 def example(path: Path) -> list[dict[str, Any]]:
@@ -44,7 +32,7 @@ async def test_is_taken(api: ApiClient, namespace: str, source: str) -> None:
         await api.apply(CRDS, crd)
     for document in SHOWN[source]:
         placed = {**document, "metadata": {**document["metadata"], "namespace": namespace}}
-        await _create_once_served(api, RESOURCES[document["kind"]], placed)
+        await _create_once_served(api, BY_KIND[document["kind"]], placed)
 
 
 async def _create_once_served(api: ApiClient, resource: Resource, body: dict[str, Any]) -> None:

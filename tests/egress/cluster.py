@@ -24,20 +24,13 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.objects import KubeObject, uid_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, SERVICEACCOUNTS, Resource
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, SERVICEACCOUNTS
 from agentsession.resources.names import GRANT_ANNOTATION, RUNNER_LABEL, RUNNER_SERVICE_ACCOUNT
 from agentsession.resources.rbac import COMPONENTS, objects
+from tests.kube.kinds import BY_KIND, CRDS
 
 from . import build
 
-CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
-RBAC = "rbac.authorization.k8s.io"
-RBAC_RESOURCES = {
-    "Role": Resource(RBAC, "v1", "Role", "roles"),
-    "RoleBinding": Resource(RBAC, "v1", "RoleBinding", "rolebindings"),
-    "ClusterRole": Resource(RBAC, "v1", "ClusterRole", "clusterroles", namespaced=False),
-    "ClusterRoleBinding": Resource(RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
-}
 IMAGE = "runner:1"
 
 
@@ -140,7 +133,7 @@ class Cluster:
     async def apply_all(self, manifests: list[dict[str, Any]]) -> None:
         """Apply RBAC objects."""
         for manifest in manifests:
-            await self.api.apply(RBAC_RESOURCES[manifest["kind"]], manifest)
+            await self.api.apply(BY_KIND[manifest["kind"]], manifest)
 
 
 @contextlib.asynccontextmanager
@@ -170,7 +163,7 @@ async def installed(
     finally:
         for manifest in manifests:
             if manifest["kind"].startswith("Cluster"):
-                await api.delete(RBAC_RESOURCES[manifest["kind"]], ("", manifest["metadata"]["name"]))
+                await api.delete(BY_KIND[manifest["kind"]], ("", manifest["metadata"]["name"]))
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:

@@ -14,27 +14,14 @@ from agentsession.egress.credentials import judge
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError
 from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NAMESPACES, SECRETS, Resource
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, SECRETS, Resource
+from tests.kube.kinds import BY_KIND
 from tests.sessions.build import INSTALL
 from tests.sessions.inprocess import World
 
 from .asking import Asker
 from .corpus import Case
 
-RBAC = "rbac.authorization.k8s.io"
-RESOURCES = {
-    resource.kind: resource
-    for resource in (
-        AGENTSESSIONS,
-        AGENTTENANTS,
-        CONFIGMAPS,
-        SECRETS,
-        Resource("", "v1", "ResourceQuota", "resourcequotas"),
-        Resource("", "v1", "LimitRange", "limitranges"),
-        Resource(RBAC, "v1", "Role", "roles"),
-        Resource(RBAC, "v1", "RoleBinding", "rolebindings"),
-    )
-}
 TENANT = """\
 apiVersion: agentsession.io/v1alpha1
 kind: AgentTenant
@@ -76,7 +63,7 @@ class Placer:
         for document in case.documents:
             made = await self._apply(namespace, document)
         await self.judge(namespace, made)
-        return Placed(case, namespace, RESOURCES[made["kind"]], made["metadata"]["name"])
+        return Placed(case, namespace, BY_KIND[made["kind"]], made["metadata"]["name"])
 
     async def put_right(self, placed: Placed) -> None:
         """Apply what heals it. A session is made anew, since its spec cannot change."""
@@ -118,6 +105,6 @@ class Placer:
     async def _apply(self, namespace: str, document: str) -> Mapping[str, Any]:
         body = yaml.safe_load(document)
         asker = replace(self.asker, namespace=namespace)
-        answer = await asker.apply(RESOURCES[body["kind"]], body["metadata"]["name"], document, keep=True)
+        answer = await asker.apply(BY_KIND[body["kind"]], body["metadata"]["name"], document, keep=True)
         assert answer.admitted, (document, answer.message)
         return answer.made

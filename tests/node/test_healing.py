@@ -22,7 +22,7 @@ from agentsession.kube.resource import AGENTTENANTS, CONFIGMAPS, EVENTS, SECRETS
 from devcluster import binaries
 from devcluster.demo import scene
 
-from .world import Installed, Team, World, entered, reason
+from .world import Installed, Team, World, entered, raised, reason, side_by_side
 
 pytestmark = pytest.mark.node
 
@@ -198,11 +198,11 @@ async def _see(world: World, case: Case) -> Seen:
 def seen(installed: Installed) -> dict[str, Seen | BaseException]:
     """All cases, run side by side."""
 
-    async def run() -> list[Seen | BaseException]:
+    async def run() -> dict[str, Seen | BaseException]:
         async with entered(installed) as world:
-            return await asyncio.gather(*(_see(world, case) for case in CASES.values()), return_exceptions=True)
+            return await side_by_side({name: _see(world, case) for name, case in CASES.items()})
 
-    return dict(zip(CASES, asyncio.run(run()), strict=True))
+    return asyncio.run(run())
 
 
 @pytest.fixture(params=CASES)
@@ -214,10 +214,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def outcome(seen: dict[str, Seen | BaseException], name: str) -> Seen:
     """What was seen of it."""
-    found = seen[name]
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    return raised(seen[name])
 
 
 def test_it_is_said_and_waited_for(outcome: Seen, name: str) -> None:

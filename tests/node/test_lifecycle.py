@@ -11,15 +11,15 @@ import yaml
 
 from agentsession.api.session import AgentSession
 from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, EVENTS, Resource
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, EVENTS
 from devcluster.demo import scene
 from devcluster.kubectl import kubectl
+from tests.kube.kinds import QUOTAS
 
-from .world import SECONDS, Installed, Team, World, entered, reason
+from .world import SECONDS, Installed, Team, World, entered, raised, reason, side_by_side
 
 pytestmark = pytest.mark.node
 
-QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
 SECRET_TEXT = "a-word-that-only-the-prompt-has"
 LONG = "0123456789abcdef" * 2048
 
@@ -111,22 +111,18 @@ async def _see(team: Team, name: str, ending: Ending) -> Ended:
 def endings(installed: Installed) -> dict[str, Ended | BaseException]:
     """All of ENDINGS, run side by side."""
 
-    async def run() -> list[Ended | BaseException]:
+    async def run() -> dict[str, Ended | BaseException]:
         async with entered(installed) as world:
             team = await world.team()
-            seen = (_see(team, name, ending) for name, ending in ENDINGS.items())
-            return await asyncio.gather(*seen, return_exceptions=True)
+            return await side_by_side({name: _see(team, name, ending) for name, ending in ENDINGS.items()})
 
-    return dict(zip(ENDINGS, asyncio.run(run()), strict=True))
+    return asyncio.run(run())
 
 
 @pytest.fixture
 def ended(endings: dict[str, Ended | BaseException], name: str) -> Ended:
     """What was seen of one."""
-    found = endings[name]
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    return raised(endings[name])
 
 
 @pytest.mark.parametrize("name", ENDINGS)

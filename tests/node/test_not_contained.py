@@ -13,16 +13,16 @@ from agentsession.api.conditions import CONTAINED
 from agentsession.api.session import AgentSession
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import NETWORKPOLICIES, Resource
+from agentsession.kube.resource import NETWORKPOLICIES
 from agentsession.resources.names import NETWORK_POLICY
 from devcluster import processes, settings
 from devcluster.images import REPOSITORY
+from tests.kube.kinds import QUOTAS
 
 from .world import SECONDS, Team, reason
 
 pytestmark = pytest.mark.node
 
-QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
 POLICIES = "count/networkpolicies.networking.k8s.io"
 
 

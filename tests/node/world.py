@@ -4,11 +4,11 @@ import asyncio
 import json
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -19,14 +19,14 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS, SECRETS, SERVICES, Resource
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS, SECRETS, SERVICES
 from agentsession.resources.names import RUNNER_CONTAINER, runner_pod_name
 from devcluster import binaries
 from devcluster.demo import scene
 from devcluster.install import NAMESPACE as SYSTEM
+from tests.kube.kinds import ROLE_BINDINGS, ROLES
 
-ROLES = Resource("rbac.authorization.k8s.io", "v1", "Role", "roles")
-ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
+T = TypeVar("T")
 VOUCHED = "vouched"
 """Name of the NetworkPolicy that the installer lists."""
 SECONDS = 60.0
@@ -234,6 +234,19 @@ async def entered(installed: Installed) -> AsyncIterator[World]:
         finally:
             for team in world.teams:
                 await api.delete(NAMESPACES, ("", team.namespace))
+
+
+async def side_by_side(named: Mapping[str, Awaitable[T]]) -> dict[str, T | BaseException]:
+    """What came of each; one that fails lets the others go on."""
+    found = await asyncio.gather(*named.values(), return_exceptions=True)
+    return dict(zip(named, found, strict=True))
+
+
+def raised(found: T | BaseException) -> T:
+    """What came of one, in the test that is about it."""
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def reason(session: AgentSession, type_: str = "Ready") -> str | None:

@@ -2,19 +2,18 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 from prometheus_client import REGISTRY
 
 from agentsession.api.session import AgentSession
-from agentsession.kube.client import ApiClient
 from agentsession.kube.resource import EVENTS
 from agentsession.runners.client import MAX_BYTES
 from agentsession_runner.protocol import PORT
 from tests.sessions.build import CONVERSATION
-from tests.sessions.inprocess import World, loopback, operating
+from tests.sessions.inprocess import World, loopback
 
 from . import liars
 
@@ -37,12 +36,6 @@ OUTCOMES: dict[str, str] = {
 }
 WRITES = 4
 """Status writes that a session may cost: starting, connected, the end, and one of usage."""
-
-
-@pytest.fixture
-async def world(api: ApiClient, namespace: str) -> AsyncIterator[World]:
-    async with operating(api, namespace) as made:
-        yield made
 
 
 def status_writes() -> float:

@@ -86,10 +86,10 @@ def tenant(*, ready: bool = True, models: tuple[str, ...] = ("m",), **spec: Any)
     return made
 
 
-def pod(*, deleting: bool = False, **fields: Any) -> PodView:
-    """A runner pod that works. `deleting`: its grace period has just begun."""
-    grant = Grant(
-        pod_uid="p-1",
+def grant(pod_uid: str) -> Grant:
+    """The session's, for that pod."""
+    return Grant(
+        pod_uid=pod_uid,
         session_uid=UID,
         session_name="s",
         namespace="n",
@@ -97,6 +97,10 @@ def pod(*, deleting: bool = False, **fields: Any) -> PodView:
         tenant_uid="t-1",
         epoch=1,
     )
+
+
+def pod(*, deleting: bool = False, **fields: Any) -> PodView:
+    """A runner pod that works. `deleting`: its grace period has just begun."""
     return replace(
         PodView(
             name="s-11111111",
@@ -109,7 +113,7 @@ def pod(*, deleting: bool = False, **fields: Any) -> PodView:
             grace_seconds=30 if deleting else None,
             deadline=timedelta(hours=1),
             node_silent=False,
-            grant=grant,
+            grant=grant("p-1"),
             set_up=True,
             contained=True,
             running=True,

@@ -39,10 +39,10 @@ from agentsession_runner.journal import Journal
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT, PromptRequest
 from agentsession_runner.server import Server
 from agentsession_runner.session import Answer, Session, Step
+from tests.kube.kinds import CRDS
 
 from .build import CONVERSATION, INSTALL
 
-CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 SECONDS = 20.0
 OVERDUE = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active on the node for too long"}
 SURROUNDINGS = Surroundings(egress_ip="10.96.0.9", canary_ip="10.96.0.8", api_server="10.96.0.1:443")

@@ -1,7 +1,6 @@
 """The session controller against a real API server, with the runner's own server at the other end."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,15 +15,9 @@ from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNE
 from agentsession.sessions.controller import NotLeadingError
 
 from .build import CONVERSATION
-from .inprocess import SECONDS, World, leading, operating, serve_kinds, surrounded
+from .inprocess import SECONDS, World, leading, serve_kinds, surrounded
 
 pytestmark = pytest.mark.apiserver
-
-
-@pytest.fixture
-async def world(api: ApiClient, namespace: str) -> AsyncIterator[World]:
-    async with operating(api, namespace) as made:
-        yield made
 
 
 async def _gone(world: World, session: AgentSession) -> None:

@@ -8,7 +8,6 @@ import pytest
 from agentsession.api.base import to_json
 from agentsession.api.conditions import SUSPENDED, Mark, mark
 from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Usage
-from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
@@ -28,7 +27,7 @@ from agentsession.sessions.usage import totals
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
 
-from .build import INSTALL, NOW, UID, known, runner, said, session, tenant
+from .build import INSTALL, NOW, UID, grant, known, runner, said, session, tenant
 
 pytestmark = pytest.mark.unit
 
@@ -233,20 +232,11 @@ class TestPod:
     """The session's pod."""
 
     @staticmethod
-    def grant(pod_uid: str = "p-1", keyring: Keyring = KEYRING) -> dict[str, str]:
-        made = Grant(
-            pod_uid=pod_uid,
-            session_uid=UID,
-            session_name="s",
-            namespace="n",
-            tenant="default",
-            tenant_uid="t-1",
-            epoch=1,
-        )
-        return {GRANT_ANNOTATION: made.sign(keyring)}
+    def granted(pod_uid: str = "p-1", keyring: Keyring = KEYRING) -> dict[str, str]:
+        return {GRANT_ANNOTATION: grant(pod_uid).sign(keyring)}
 
     async def test_it_has_the_operators_grant(self, scene: Scene) -> None:
-        scene.put_pod(annotations=self.grant())
+        scene.put_pod(annotations=self.granted())
         seen = await scene.look()
         assert seen.pod is not None
         assert seen.pod.grant is not None
@@ -257,8 +247,8 @@ class TestPod:
     async def test_what_is_no_grant_for_it_is_none(self, scene: Scene, forged: str) -> None:
         annotations: dict[str, dict[str, str]] = {
             "none": {},
-            "copied": self.grant("p-2"),
-            "another's key": self.grant(keyring=Keyring.generate(NOW)),
+            "copied": self.granted("p-2"),
+            "another's key": self.granted(keyring=Keyring.generate(NOW)),
             "not a token": {GRANT_ANNOTATION: "yes"},
         }
         scene.put_pod(annotations=annotations[forged])

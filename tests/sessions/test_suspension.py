@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from agentsession.api.base import condition
-from agentsession.api.session import AgentSession, AgentSessionStatus, Turn, WorkspaceStatus
-from agentsession.sessions.decide import decide
+from agentsession.api.session import AgentSessionStatus, Turn, WorkspaceStatus
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, Drain, Listen, Plan, Prompt
 from agentsession.sessions.podview import PodView
@@ -18,6 +17,7 @@ from agentsession.sessions.turns import GO_ON, continued_uuid, turn_uuid
 from agentsession_runner.protocol import TurnState
 
 from .build import INSTALL, NOW, UID, ended_pod, known, observed, pod, runner, said, served, session, tenant
+from .deciding import kinds, plan
 
 pytestmark = pytest.mark.unit
 
@@ -31,17 +31,9 @@ def seen(**fields: Any) -> Observed:
     return observed(tenant=KEEPS, **fields)
 
 
-def plan(who: AgentSession, what: Observed, later: timedelta = timedelta(0)) -> Plan:
-    return decide(who, what, INSTALL, NOW + later)
-
-
 def reason(made: Plan, type_: str = "Suspended") -> str | None:
     found = condition(made.status.conditions, type_)
     return f"{found.status} {found.reason}" if found is not None else None
-
-
-def kinds(made: Plan) -> list[type]:
-    return [type(action) for action in made.actions]
 
 
 def states(made: Plan) -> dict[str, str]:

@@ -17,15 +17,9 @@ from agentsession.sessions.turns import GO_ON
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID
 from tests.kube.proxy import Lose, running
 
-from .inprocess import SECONDS, Agent, DeafSession, Place, World, leading, operating, serve_kinds, surrounded
+from .inprocess import SECONDS, Agent, DeafSession, Place, World, leading, serve_kinds, surrounded
 
 pytestmark = pytest.mark.apiserver
-
-
-@pytest.fixture
-async def world(api: ApiClient, namespace: str) -> AsyncIterator[World]:
-    async with operating(api, namespace) as made:
-        yield made
 
 
 async def wants(world: Place, session: AgentSession, suspend: bool) -> None:
@@ -182,6 +176,15 @@ async def test_a_suspended_session_can_be_deleted(world: World) -> None:
     assert await world.pod(session) is None
 
 
+@pytest.fixture
+async def place(api: ApiClient, namespace: str) -> AsyncIterator[Place]:
+    """A tenant with a workspace, and no operator yet."""
+    await serve_kinds(api)
+    async with surrounded(api, namespace) as made:
+        await made.tenant(workspace={})
+        yield made
+
+
 LOSSES = pytest.mark.parametrize("lose", ["request", "answer"])
 
 
@@ -200,21 +203,18 @@ async def doomed(connection: Connection, place: Place, write: int, lose: Lose) -
 @LOSSES
 @pytest.mark.parametrize("write", range(1, 5))
 async def test_an_operator_that_dies_while_it_suspends_loses_nothing(
-    api: ApiClient, connection: Connection, namespace: str, write: int, lose: Lose
+    place: Place, connection: Connection, write: int, lose: Lose
 ) -> None:
-    await serve_kinds(api)
-    async with surrounded(api, namespace) as place:
-        await place.tenant(workspace={})
-        session = await place.session()
-        async with leading(place, api):
-            agent = await place.run(session)
-            await asked(agent)
-        place.egress.bills(session, requests=2, output=7)
-        async with doomed(connection, place, write, lose) as dead:
-            await wants(place, session, True)
-            await dead.wait()
-        async with leading(place, api, epoch=3):
-            held = await until(place, session, lambda now: now.status.phase == "Suspended")
+    session = await place.session()
+    async with leading(place, place.api):
+        agent = await place.run(session)
+        await asked(agent)
+    place.egress.bills(session, requests=2, output=7)
+    async with doomed(connection, place, write, lose) as dead:
+        await wants(place, session, True)
+        await dead.wait()
+    async with leading(place, place.api, epoch=3):
+        held = await until(place, session, lambda now: now.status.phase == "Suspended")
     assert (states(held), agent.asked) == ([("prompt", "Interrupted")], ["hello"])
     usage = held.status.usage
     assert usage is not None
@@ -224,24 +224,21 @@ async def test_an_operator_that_dies_while_it_suspends_loses_nothing(
 @LOSSES
 @pytest.mark.parametrize("write", range(1, 4))
 async def test_an_operator_that_dies_while_it_resumes_doubles_nothing(
-    api: ApiClient, connection: Connection, namespace: str, write: int, lose: Lose
+    place: Place, connection: Connection, write: int, lose: Lose
 ) -> None:
-    await serve_kinds(api)
-    async with surrounded(api, namespace) as place:
-        await place.tenant(workspace={})
-        session = await place.session()
-        async with leading(place, api):
-            await asked(await place.run(session))
-            held = await suspended(place, session)
-        async with doomed(connection, place, write, lose) as dead:
-            await wants(place, session, False)
-            await dead.wait()
-        async with leading(place, api, epoch=3):
-            async with asyncio.timeout(SECONDS):
-                while GRANT_ANNOTATION not in (await place.made(session))["metadata"].get("annotations", {}):
-                    await asyncio.sleep(0.02)
-            agent = await place.run(session)
-            agent.free.set()
-            done = await place.says(session, "Completed")
+    session = await place.session()
+    async with leading(place, place.api):
+        await asked(await place.run(session))
+        held = await suspended(place, session)
+    async with doomed(connection, place, write, lose) as dead:
+        await wants(place, session, False)
+        await dead.wait()
+    async with leading(place, place.api, epoch=3):
+        async with asyncio.timeout(SECONDS):
+            while GRANT_ANNOTATION not in (await place.made(session))["metadata"].get("annotations", {}):
+                await asyncio.sleep(0.02)
+        agent = await place.run(session)
+        agent.free.set()
+        done = await place.says(session, "Completed")
     assert agent.asked == [GO_ON]
     assert done.status.session_id == held.status.session_id

@@ -10,13 +10,12 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.refusals import LEAST, MOST
 from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS, PODS, Resource
+from tests.kube.kinds import QUOTAS
 from tests.kube.proxy import Fault, Proxy, Rule, running
 
 from .inprocess import SECONDS, World, operating
 
 pytestmark = pytest.mark.apiserver
-
-QUOTAS = Resource("", "v1", "ResourceQuota", "resourcequotas")
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """The tenant controller against a real API server."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from agentsession.api.tenant import AgentTenant
-from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import Key, KubeObject, key_of
 from agentsession.kube.resource import (
@@ -21,15 +19,9 @@ from agentsession.kube.resource import (
 from agentsession.resources.names import NETWORK_POLICY, RUNNER_SERVICE_ACCOUNT
 from agentsession.resources.network import network_policy
 from tests.sessions.build import INSTALL
-from tests.sessions.inprocess import SECONDS, World, operating
+from tests.sessions.inprocess import SECONDS, World
 
 pytestmark = pytest.mark.apiserver
-
-
-@pytest.fixture
-async def world(api: ApiClient, namespace: str) -> AsyncIterator[World]:
-    async with operating(api, namespace) as made:
-        yield made
 
 
 async def _there(world: World, resource: Resource, name: str) -> KubeObject:

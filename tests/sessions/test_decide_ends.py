@@ -1,0 +1,91 @@
+"""Limits and time: how a session ends, and what is left of it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agentsession.api.session import AgentSessionStatus
+from agentsession.sessions.decide import decide
+from agentsession.sessions.observed import Observed
+from agentsession.sessions.plan import DeleteRunner, DeleteSession
+
+from .build import INSTALL, NOW, ended_pod, known, observed, pod, runner, said, served, session
+from .deciding import plan, reason
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_turn_that_failed_at_the_limit_says_the_limit() -> None:
+    failed = runner("Ready", said(phase="Failed", reason="API Error: 429"))
+    before = AgentSessionStatus(turns=[known()])
+    at_first = plan(session(before), observed(pod=pod(), runner=failed))
+    assert at_first.settle_usage
+    settled = plan(session(before), observed(pod=pod(), runner=failed, usage=[served(stopped="TurnLimit")]))
+    assert reason(settled) == "False TurnLimitReached"
+
+
+def test_an_image_that_is_withdrawn_does_not_touch_what_runs() -> None:
+    who = session(AgentSessionStatus(turns=[known()]), runtime={"image": "withdrawn:1"})
+    made = plan(who, observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
+    assert reason(made) == "True Connected"
+    assert reason(plan(session(runtime={"image": "withdrawn:1"}), observed()), "Stalled") == "True ImageNotAllowed"
+
+
+ALONG_THE_WAY = [
+    observed(pod=pod(running=False, ip=None)),
+    observed(pod=pod()),
+    observed(pod=pod(), runner=runner(bound=False)),
+]
+
+
+@pytest.mark.parametrize("seen", ALONG_THE_WAY)
+def test_a_wall_clock_that_was_lowered_ends_every_step_with_a_pod(seen: Observed) -> None:
+    assert plan(session(limits={"wallClock": "10m"}), seen).requeue_after == timedelta(minutes=10, seconds=-3)
+    assert seen.pod is not None
+    late = replace(seen, pod=replace(seen.pod, started=NOW - timedelta(seconds=10)))
+    assert reason(plan(session(limits={"wallClock": "10s"}), late)) == "False WallClockExceeded"
+
+
+@pytest.mark.parametrize("seen", ALONG_THE_WAY)
+@pytest.mark.parametrize("jump", [timedelta(hours=-2), timedelta(hours=2)])
+def test_a_clock_that_jumps_changes_nothing_in_a_session_that_runs(seen: Observed, jump: timedelta) -> None:
+    status = AgentSessionStatus(turns=[known()])
+    steady = decide(session(status), seen, INSTALL, NOW)
+    jumped = decide(session(status), seen, INSTALL, NOW + jump)
+    assert jumped.actions == steady.actions
+    assert jumped.requeue_after == steady.requeue_after
+    assert jumped.status.phase == steady.status.phase
+    assert reason(jumped, "Finished") is None
+
+
+def test_a_wall_clock_that_was_over_before_the_first_turn_is_over() -> None:
+    """As in a Job: whoever never lets its runner connect would otherwise have it made anew for ever."""
+    made = plan(session(), observed(pod=ended_pod("WallClockExceeded")))
+    assert reason(made) == "False WallClockExceeded"
+
+
+def test_a_finished_session_loses_its_runner_and_then_itself() -> None:
+    done = plan(session(), observed(pod=pod(), runner=runner("Ready", said()))).status
+    with_ttl = session(done, ttlSecondsAfterFinished=0)
+    assert plan(with_ttl, observed(pod=pod())).actions == [DeleteRunner("s-11111111", "p-1")]
+    assert plan(with_ttl, observed()).actions == [DeleteSession()]
+    kept = plan(session(done), observed())
+    assert (kept.actions, kept.requeue_after) == ([], None)
+    assert kept.status == done
+
+
+def test_usage_that_comes_late_still_counts() -> None:
+    done = plan(session(), observed(pod=pod(), runner=runner("Ready", said()), usage=[served(output=1)])).status
+    late = plan(session(done), observed(usage=[served(output=3)])).status
+    assert late.usage is not None
+    assert late.usage.output_tokens == 3
+    assert late.phase == "Succeeded"
+
+
+def test_what_a_vanished_egress_process_served_is_an_estimate() -> None:
+    before = plan(session(), observed(pod=pod(), runner=runner("Busy"), usage=[served("e-1", 5)])).status
+    seen = observed(pod=pod(), runner=runner("Busy"), usage=[served("e-2", 2)], lost_meters=frozenset({"e-1"}))
+    after = plan(session(before), seen).status
+    assert after.usage is not None
+    assert (after.usage.output_tokens, after.usage.estimated, after.usage.cost_usd) == (7, True, "0.20")
