@@ -16,7 +16,7 @@ from aiohttp import web
 
 from . import logs
 from .auth import CallVerifier, KeySource
-from .folders import forget_earlier_agents, probe
+from .folders import check_transcript, forget_earlier_agents, probe
 from .identity import keep_renewed, read_token
 from .journal import Journal
 from .layout import Layout
@@ -87,6 +87,8 @@ async def _converse(session: Session, settings: Settings, layout: Layout) -> Non
 
     async def connect() -> "SdkAgent":
         await asyncio.to_thread(forget_earlier_agents, layout.claude, layout.home)
+        if settings.resume is not None:
+            await asyncio.to_thread(check_transcript, layout.claude, settings.resume)
         agent = await asyncio.to_thread(_new_agent, settings, layout, session_id)
         await agent.connect()
         log.info("connected")
