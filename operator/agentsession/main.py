@@ -14,7 +14,7 @@ import aiohttp
 import kopf
 from prometheus_client import REGISTRY, Gauge
 
-from agentsession import logs, surroundings, watches
+from agentsession import surroundings, watches
 from agentsession.api.installation import Installation
 from agentsession.endpoints import application, canary, serve
 from agentsession.keyrings import ensure_keyrings
@@ -30,6 +30,7 @@ from agentsession.queues import Queues
 from agentsession.runners.client import runner_http
 from agentsession.sessions.epoch import next_epoch
 from agentsession.sessions.metrics import Phases
+from agentsession_runner import logs
 
 ROTATION_CHECK = timedelta(hours=1)
 MAX_SILENCE = 20.0
@@ -153,5 +154,6 @@ def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message:
 def main(config: Path, http_port: int) -> None:
     """Run the operator with the installation file at `config`."""
     logs.configure()
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # it has a line for each event
     gc.freeze()  # what was imported stays: a full collection that looks through it takes a tenth of a second
     asyncio.run(run(Installation.load(config), http_port))

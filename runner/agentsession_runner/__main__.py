@@ -8,11 +8,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from . import logs
 from .environment import cli_environment
 from .errors import UnfitError
 from .layout import Layout
 from .protocol import EXIT_TERMINATED, PORT
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -20,7 +23,9 @@ def main() -> int:
     arguments = _parser().parse_args()
     layout = Layout(arguments.root)
     os.umask(0o077)
-    _log_to_stderr()
+    logs.configure()
+    # What the SDK logs can quote the conversation, and a pod's log outlives it.
+    logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL + 1)
     try:
         settings = Settings.from_environ(os.environ)
         os.environ.clear()
@@ -35,7 +40,7 @@ def main() -> int:
             asyncio.run(serve(settings, layout, arguments.host, arguments.port))
             return EXIT_TERMINATED
     except UnfitError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.error("%s", error)
         with suppress(OSError):
             layout.termination_log.write_text(str(error))
         return error.code
@@ -56,12 +61,6 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=PORT, help="port to listen on, 0 for a free one (%(default)s)"
     )
     return parser
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # What the SDK logs can quote the conversation, and a pod's log outlives it.
-    logging.getLogger("claude_agent_sdk").setLevel(logging.CRITICAL + 1)
 
 
 if __name__ == "__main__":

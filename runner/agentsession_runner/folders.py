@@ -5,8 +5,10 @@ folder should be: every folder is opened without following links, and what is no
 that cannot be written is found here, because the CLI would run on it without a word and lose the transcript.
 """
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -66,6 +68,21 @@ def forget_earlier_agents(config: Path, home: Path) -> None:
             entry.unlink()
         elif entry != config / TRANSCRIPTS:
             shutil.rmtree(entry)
+
+
+def check_transcript(config: Path, session_id: str) -> None:
+    """See that a conversation that is taken up is in a file of ours that can be read. Raises OSError.
+
+    What an earlier agent may have left in its place could hold the CLI up for ever (a pipe) or lead it elsewhere (a
+    symbolic link). A file that has no such conversation in it the CLI refuses by itself.
+    """
+    for path in (config / TRANSCRIPTS).glob(f"*/{session_id}.jsonl"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a file", str(path))
+        finally:
+            os.close(descriptor)
 
 
 def probe(folder: Path) -> None:

@@ -69,8 +69,8 @@ class Journal:
         self._closed = True
         self._notify()
 
-    async def state_after(self, revision: int, seconds: float) -> State:
-        """The state once it is newer than `revision`, or after `seconds`."""
+    async def state_after(self, revision: int, seconds: float | None = None) -> State:
+        """The state once it is newer than `revision`, or after `seconds`; None waits for ever."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.state.revision <= revision and not self._closed:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
+from . import logs
 from .auth import CallVerifier, KeySource
-from .folders import forget_earlier_agents, probe
+from .folders import check_transcript, forget_earlier_agents, probe
 from .identity import keep_renewed, read_token
 from .journal import Journal
 from .layout import Layout
@@ -45,13 +46,14 @@ async def serve(settings: Settings, layout: Layout, host: str | None, port: int)
         try:
             async with asyncio.TaskGroup() as tasks:
                 conversation = tasks.create_task(_converse(session, settings, layout))
+                naming = tasks.create_task(_name_session(session.journal))
                 renewal = tasks.create_task(keep_renewed(http, settings.egress_url, layout.identity_token, identity))
                 await session.end_requested.wait()
                 log.info("draining")
                 await session.drain()
                 log.info("drained")
-                conversation.cancel()
-                renewal.cancel()
+                for task in (conversation, naming, renewal):
+                    task.cancel()
                 await told_to_end.wait()
         finally:
             session.journal.close()
@@ -61,6 +63,15 @@ async def serve(settings: Settings, layout: Layout, host: str | None, port: int)
 def _end(session: Session, told_to_end: asyncio.Event) -> None:
     session.request_end()
     told_to_end.set()
+
+
+async def _name_session(journal: Journal) -> None:
+    """A runner serves one session in its life: from the moment that it is told, every line is about that one."""
+    state = journal.state
+    while state.session_uid is None:
+        state = await journal.state_after(state.revision)
+    logs.always(session=state.session_uid)
+    log.info("bound")
 
 
 async def _listen(app: web.Application, host: str | None, port: int) -> web.AppRunner:
@@ -76,6 +87,8 @@ async def _converse(session: Session, settings: Settings, layout: Layout) -> Non
 
     async def connect() -> "SdkAgent":
         await asyncio.to_thread(forget_earlier_agents, layout.claude, layout.home)
+        if settings.resume is not None:
+            await asyncio.to_thread(check_transcript, layout.claude, settings.resume)
         agent = await asyncio.to_thread(_new_agent, settings, layout, session_id)
         await agent.connect()
         log.info("connected")

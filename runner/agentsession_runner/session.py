@@ -5,6 +5,7 @@ to ask again is for the control side to decide, which knows what the model was a
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ INTERRUPT_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 8.0
 """Seconds. A drain takes at most the two together, well inside the 20 s of a pod's grace period that are ours."""
 INTERRUPT_AGAIN = 0.25
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ class Session:
             self._over.clear()
             self._asked.clear()
             self.journal.phase("Busy")
+            log.info("turn begins", extra={"turn": request.uuid})
             try:
                 await asyncio.to_thread(self._check_disk)
             except OSError as error:
@@ -185,16 +189,18 @@ class Session:
     def _end_turn(self, uuid: str, text: str, reason: str) -> None:
         answer, truncated = clip(text, MAX_TEXT)
         unfinished: TurnPhase = "Interrupted" if self.end_requested.is_set() else "Failed"
+        phase: TurnPhase = unfinished if reason else "Completed"
         self.journal.turn(
             TurnState(
                 uuid=uuid,
-                phase=unfinished if reason else "Completed",
+                phase=phase,
                 text=answer,
                 truncated=truncated,
                 reason=one_line(reason, MAX_REASON),
             )
         )
         self.journal.event("result", reason or text, uuid)
+        log.info("turn ended", extra={"turn": uuid, "phase": phase})
         self._current = None
         self._asked.clear()
         self._over.set()

@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import REGISTRY
 
-from agentsession import logs
 from agentsession.egress import call as call_module
+from agentsession_runner import logs
 from devcluster.scripted.server import Scripted
 
 from . import build

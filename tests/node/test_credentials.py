@@ -38,6 +38,7 @@ class Found:
     key: str
     decoy: str
     namespace: str
+    session_uid: str
     in_runner: dict[str, list[str]]
     """Places in the runner, by text."""
     logs: str
@@ -64,7 +65,8 @@ def found(installed: Installed) -> Found:
 
 async def _look(world: World, team: Team) -> Found:
     await team.start("a", '[[tool: Bash {"command": "true"}]] [[say: here]]', lifecycle="LongRunning")
-    here = runner_of(world, await team.idle("a"))
+    session = await team.idle("a")
+    here = runner_of(world, session)
     decoy = f"decoy-{uuid.uuid4().hex}"
     await here.shell("sh", "-c", PLANT, decoy)
     await _plant_object(team, decoy)
@@ -76,6 +78,7 @@ async def _look(world: World, team: Team) -> Found:
         key=team.key,
         decoy=decoy,
         namespace=team.namespace,
+        session_uid=session.metadata.uid,
         in_runner=in_runner,
         logs=logs,
         ended=ended,
@@ -162,3 +165,9 @@ def test_the_key_is_not_in_the_logs_of_the_system(found: Found, plane: str) -> N
     log: str = getattr(found, f"of_{plane}")
     assert found.namespace in log
     assert found.key not in log
+
+
+@pytest.mark.parametrize("log", ["logs", "of_operator", "of_egress"])
+def test_one_id_finds_the_session_in_the_logs_of_all_three(found: Found, log: str) -> None:
+    lines = [json.loads(line) for line in getattr(found, log).splitlines() if line.startswith("{")]
+    assert any(line.get("session") == found.session_uid for line in lines)

@@ -47,6 +47,7 @@ async def test_what_an_agent_plants_changes_nothing(team: Team) -> None:
     planted, twin = await asyncio.gather(begin(team, "planted"), begin(team, "twin"))
     await planted.shell("python3", "-c", PLANT)
     await twin.shell("mkdir", "/tmp/ran")  # noqa: S108
+    await planted.shell("sh", "-c", "! touch /etc/claude-code/managed-settings.json")
     assert await planted.shell("ls", "-A", "/etc/claude-code") == "", "managed settings, which no switch turns off"
     control = await search(planted, "PLANT-md-home")
     assert "/tmp/home/CLAUDE.md" in control["PLANT-md-home"]  # noqa: S108

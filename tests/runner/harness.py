@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
 
 from agentsession.keys.call import runner_call
 from agentsession.keys.keyring import Keyring
@@ -27,7 +28,7 @@ from devcluster.scripted.server import Scripted, running
 REPOSITORY = Path(__file__).parents[2]
 POD_UID = "9b7f6a52-6a3e-4a55-8c54-7d3c7ab00001"
 SESSION_UID = "2f0c9d1e-5a1b-4e02-9f43-7d3c7ab00002"
-PATIENCE = 20.0
+PATIENCE = 60.0
 INHERITED = {
     "PLANTED_SECRET": "must-not-reach-the-agent",
     "ANTHROPIC_API_KEY": "sk-inherited",
@@ -313,3 +314,17 @@ def options(**changes: Any) -> AgentOptions:
     """An agent that may run Bash and write files."""
     defaults = {"model": "claude-sonnet-5", "tools": ["Bash", "Read", "Write"], "allowed_tools": ["Bash", "Write"]}
     return AgentOptions.model_validate({**defaults, **changes})
+
+
+async def result(client: ClaudeSDKClient) -> ResultMessage:
+    """The next one."""
+    *_, last = [message async for message in client.receive_response()]
+    assert isinstance(last, ResultMessage)
+    return last
+
+
+async def unprotected(options: ClaudeAgentOptions, prompt: str) -> ResultMessage:
+    """One turn of a CLI that is not a runner's."""
+    async with asyncio.timeout(PATIENCE), ClaudeSDKClient(options) as client:
+        await client.query(prompt)
+        return await result(client)

@@ -1,5 +1,6 @@
 """How a runner process ends: drained, told to stop, without its CLI, or never started."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from agentsession_runner.layout import Layout
 from agentsession_runner.protocol import EXIT_NO_IDENTITY, EXIT_TERMINATED
 from devcluster.scripted.server import Scripted
-from tests.runner.harness import Egress, asked, bodies, environment, options, prepared, serving
+from tests.runner.harness import SESSION_UID, Egress, asked, bodies, environment, options, prepared, serving
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +49,10 @@ async def test_sigterm_in_a_turn_drains(egress: Egress, model: Scripted, layout:
             os.kill(cli, 0)
     (transcript,) = layout.claude.glob(f"projects/*/{session_id}.jsonl")
     assert "[Request interrupted by user]" in transcript.read_text(), "the turn did not end well"
+    said = [line for line in "".join(runner.log).splitlines() if "ld.so" not in line]  # the loader, of LD_PRELOAD
+    lines = [json.loads(line) for line in said]
+    about = [line["message"] for line in lines if line.get("session") == SESSION_UID and line["message"] != "connected"]
+    assert about == ["bound", "turn begins", "draining", "turn ended", "drained"]
 
 
 @pytest.mark.trap("no-credential")

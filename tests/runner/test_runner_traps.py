@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError, ResultMessage
+from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ClaudeSDKError
 
 from agentsession_runner.layout import Layout
 from agentsession_runner.options import sdk_options
 from devcluster.scripted.server import Scripted
-from tests.runner.harness import PATIENCE, Egress, bodies, options, serving
+from tests.runner.harness import PATIENCE, Egress, bodies, options, result, serving, unprotected
 from tests.runner.traps import TRAPS
 
 pytestmark = pytest.mark.unit
 
 SESSION_ID = "5a3f1b52-6a3e-4a55-8c54-7d3c7ab00003"
-LATE = '[[tool: Bash {"command": "sleep 0.5; echo done", "run_in_background": true}]] [[say: Good night.]]'
+WAIT = "until [ -e answered ]; do sleep 0.1; done; echo done"
+LATE = f'[[tool: Bash {{"command": "{WAIT}", "run_in_background": true}}]] [[say: Good night.]]'
 
 
 def test_every_trap_has_a_test() -> None:
@@ -32,19 +33,6 @@ def test_every_trap_has_a_test() -> None:
 
 def without(options: ClaudeAgentOptions, *switches: str) -> Mapping[str, Any]:
     return {"env": {name: value for name, value in options.env.items() if name not in switches}}
-
-
-async def results(options: ClaudeAgentOptions, prompt: str, count: int = 1) -> list[ResultMessage]:
-    """So many results of one prompt, of a CLI that is not a runner's."""
-    found: list[ResultMessage] = []
-    async with asyncio.timeout(PATIENCE), ClaudeSDKClient(options) as client:
-        await client.query(prompt)
-        async for message in client.receive_messages():
-            if isinstance(message, ResultMessage):
-                found.append(message)
-                if len(found) == count:
-                    break
-    return found
 
 
 def picture(path: Path, side: int = 900) -> None:
@@ -65,7 +53,7 @@ async def test_a_large_picture_ends_no_session(egress: Egress, layout: Layout) -
     look = f'[[tool: Read {{"file_path": "{layout.work}/large.png"}}]] [[say: I see.]]'
     safe = sdk_options(options(), layout, egress.url, SESSION_ID)
     with pytest.raises(ClaudeSDKError, match="buffer size"):
-        await results(replace(safe, max_buffer_size=None), look)
+        await unprotected(replace(safe, max_buffer_size=None), look)
     async with serving(egress, layout, options()) as runner:
         assert (await runner.ask(look)).text == "I see."
 
@@ -74,7 +62,11 @@ async def test_a_large_picture_ends_no_session(egress: Egress, layout: Layout) -
 async def test_nothing_is_asked_after_the_answer(egress: Egress, model: Scripted, layout: Layout) -> None:
     safe = sdk_options(options(), layout, egress.url, SESSION_ID)
     loose = without(safe, "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS")
-    own, woken = await results(replace(safe, **loose), LATE, count=2)
+    async with asyncio.timeout(PATIENCE), ClaudeSDKClient(replace(safe, **loose)) as client:
+        await client.query(LATE)
+        own = await result(client)
+        (layout.work / "answered").touch()
+        woken = await result(client)
     assert own.result == "Good night."
     assert woken.origin is not None
     assert woken.origin["kind"] == "task-notification"
@@ -115,7 +107,7 @@ async def test_a_mention_of_a_file_is_only_text(egress: Egress, model: Scripted,
     mention = f"@{layout.identity_token} [[say: Well.]]"
     safe = sdk_options(options(), layout, egress.url, SESSION_ID)
     loose = without(safe, "CLAUDE_CODE_DISABLE_ATTACHMENTS")
-    await results(replace(safe, verbatim_prompts=False, **loose), mention)
+    await unprotected(replace(safe, verbatim_prompts=False, **loose), mention)
     assert identity in str(bodies(model)[-1]["messages"])
     async with serving(egress, layout, options()) as runner:
         assert (await runner.ask(mention)).text == "Well."

@@ -2,6 +2,7 @@
 
 TRAPS = {
     "silent-transcript": "On a configuration folder that cannot be written, turns succeed and leave no transcript.",
+    "damaged-transcript": "Of a transcript that has lost a part, the rest is taken up without a word.",
     "killed-turn": "A killed runner loses what it had not written of the turn.",
     "two-writers": "Two processes may resume one conversation, and the turns of one disappear.",
     "long-line": "A message of more than 1 MiB, such as a large picture, ends the session.",

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from agentsession.logs import timestamp
+from agentsession_runner.logs import timestamp
 
 Field = str | int | float | bool | None
 

@@ -14,13 +14,13 @@ import jwt
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agentsession import logs
 from agentsession.keys.identity import Identity
 from agentsession.keys.keyring import InvalidTokenError, Keyring
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError
 from agentsession.kube.resource import PODS, TOKENREVIEWS
 from agentsession.resources.names import RUNNER_SERVICE_ACCOUNT
+from agentsession_runner import logs
 from agentsession_runner.protocol import IDENTITY_AUDIENCE
 
 from . import metrics

@@ -13,8 +13,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from agentsession import logs
 from agentsession.api.session import AgentSession
+from agentsession_runner import logs
 
 from . import metrics
 from .audit import audit

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import aiohttp
 
-from agentsession import logs
 from agentsession.api.base import is_true
 from agentsession.api.installation import Installation
 from agentsession.kube.client import ApiClient
@@ -19,6 +18,7 @@ from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, SECRETS
 from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
+from agentsession_runner import logs
 
 from .calls import Calls
 from .connections import listening

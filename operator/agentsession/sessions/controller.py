@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from agentsession import logs
 from agentsession.api.base import KubeModel, is_true, spec_errors, to_json
 from agentsession.api.conditions import FINISHED, unready_since
 from agentsession.api.installation import Installation
@@ -21,6 +20,7 @@ from agentsession.kube.refusals import explained, next_try
 from agentsession.kube.resource import AGENTSESSIONS
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
+from agentsession_runner import logs
 
 from . import metrics, report
 from .act import Actor

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from agentsession import logs
 from agentsession.api.base import KubeModel, condition, spec_errors, to_json
 from agentsession.api.conditions import READY, unready_since
 from agentsession.api.installation import Installation
@@ -29,6 +28,7 @@ from agentsession.resources.names import NETWORK_POLICY
 from agentsession.resources.network import network_policy
 from agentsession.resources.tenancy import service_account, workspace_claim
 from agentsession.usage.meters import Meters
+from agentsession_runner import logs
 
 from .decide import decide, invalid
 

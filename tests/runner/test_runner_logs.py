@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from agentsession import logs
+from agentsession_runner import logs
 
 pytestmark = pytest.mark.unit
 

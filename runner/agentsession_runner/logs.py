@@ -1,6 +1,7 @@
 """Logs as JSON lines on standard error: time, level, logger, message, what was given as `extra`, and whose work it is.
 
 `session` is the uid of the AgentSession in the lines of operator, egress plane and runner alike: one search finds all.
+The control side imports this module as it does protocol.py; a runner imports nothing of the control side.
 """
 
 import json
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 
 _PLAIN = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
+_always: dict[str, str] = {}
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039  never changed, only replaced
 
 
@@ -20,12 +22,16 @@ def about(**fields: str) -> None:
     _about.set(fields)
 
 
+def always(**fields: str) -> None:
+    """Put `fields` into every later line of this process."""
+    _always.update(fields)
+
+
 def configure() -> None:
-    """Send every logger's records to standard error. kopf's line per event is left out."""
+    """Send every logger's records to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
 
 
 def timestamp() -> str:
@@ -42,6 +48,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **_always,
             **_about.get(),
             **{key: value for key, value in vars(record).items() if key not in _PLAIN and isinstance(value, str | int)},
         }
