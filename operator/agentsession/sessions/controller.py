@@ -99,6 +99,7 @@ class SessionController:
             return await self._carry_out(raw, session, seen, plan)
 
     async def _carry_out(self, raw: KubeObject, session: AgentSession, seen: Observed, plan: Plan) -> timedelta | None:
+        self._must_lead()  # a deposed leader would undo what the new one does, and that one do it again
         if seen.pod is None or is_true(plan.status.conditions, FINISHED):
             self._listeners.forget(session.key)
         for action in plan.actions:
@@ -108,13 +109,17 @@ class SessionController:
         for action in plan.actions:
             if not isinstance(action, Once):
                 continue
-            if not self._leading():  # the process is about to end; what the status promised, the next leader does
-                raise NotLeadingError
+            self._must_lead()  # what the status promised, the next leader does
             try:
                 await self._actor.act(session, seen, action)
             except (ForbiddenError, InvalidError) as error:
                 return await self._pod_refused(session, seen, plan, error)
         return again
+
+    def _must_lead(self) -> None:
+        """The process of a deposed leader is about to end, but may take its time."""
+        if not self._leading():
+            raise NotLeadingError
 
     async def _decide(self, raw: KubeObject, session: AgentSession) -> tuple[Plan, Observed]:
         seen = await self._observer.observe(raw, session)
