@@ -28,7 +28,7 @@ STARTED = {
     f"spec.initContainers{{{CONTAIN_CONTAINER}}}": "checking",
     f"spec.containers{{{RUNNER_CONTAINER}}}": "started",
 }
-LOGGED = {"contained;": "contained", "listening on": "listening", " connected": "connected"}
+LOGGED = {"contained;": "contained", "listening on": "listening", '"connected"': "connected"}
 WATCH_SECONDS = 3600
 
 
