@@ -13,9 +13,9 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -69,6 +69,20 @@ def asked(method: str, path: str, *, watch: bool) -> tuple[str, str]:
     return _VERBS.get(method) or ("watch" if watch else "get" if len(parts) > 1 else "list"), resource
 
 
+Watch = tuple[int, AsyncIterator[bytes]]
+"""Status and lines of a watch."""
+
+
+class Upstream(Protocol):
+    """What answers the requests that get through."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer what is not a watch."""
+
+    def watch(self, request: web.Request) -> AbstractAsyncContextManager[Watch]:
+        """Answer a watch."""
+
+
 class Proxy:
     """`faults` are used up request by request; then the first of `rules` that strikes does. `seen` is what came, as
     "METHOD path?query"; `writes` counts what was not a GET.
@@ -76,7 +90,7 @@ class Proxy:
     While `flowing` is not set, nothing goes through, but connections stay open.
     """
 
-    def __init__(self, server: str, session: aiohttp.ClientSession, seed: int = 0) -> None:
+    def __init__(self, upstream: Upstream, seed: int = 0) -> None:
         self.faults: list[Fault] = []
         self.rules: list[Rule] = []
         self.random = random.Random(seed)  # noqa: S311
@@ -91,8 +105,7 @@ class Proxy:
         self.crashed = asyncio.Event()
         self._crash: tuple[int, Lose] | None = None
         self._watches: set[asyncio.Transport] = set()
-        self._server = server
-        self._session = session
+        self._upstream = upstream
 
     def crash_at(self, write: int, *, lose: Lose) -> None:
         """Let nothing through any more from the `write`th write on; that one itself is lost as told."""
@@ -139,19 +152,18 @@ class Proxy:
             return await self._stream(request, break_watch=break_watch)
         self.pending += 1
         try:
-            async with self._ask(request) as answer:
-                return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+            return await self._upstream.answer(request)
         finally:
             self.pending -= 1
 
     async def _stream(self, request: web.Request, *, break_watch: bool) -> web.StreamResponse:
-        async with self._ask(request) as answer:
-            response = web.StreamResponse(status=answer.status)
+        async with self._upstream.watch(request) as (status, chunks):
+            response = web.StreamResponse(status=status)
             await response.prepare(request)
             assert request.transport is not None
             self._watches.add(request.transport)
             try:
-                async for chunk in answer.content.iter_any():
+                async for chunk in chunks:
                     await self.flowing.wait()
                     await self.watching.wait()
                     if break_watch:
@@ -160,6 +172,23 @@ class Proxy:
             finally:
                 self._watches.discard(request.transport)
             return response
+
+
+class _OverHttp:
+    """The API server that requests are forwarded to."""
+
+    def __init__(self, server: str, session: aiohttp.ClientSession) -> None:
+        self._server = server
+        self._session = session
+
+    async def answer(self, request: web.Request) -> web.Response:
+        async with self._ask(request) as answer:
+            return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+
+    @asynccontextmanager
+    async def watch(self, request: web.Request) -> AsyncIterator[Watch]:
+        async with self._ask(request) as answer:
+            yield answer.status, answer.content.iter_any()
 
     @asynccontextmanager
     async def _ask(self, request: web.Request) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -178,15 +207,21 @@ def _broken(request: web.Request) -> web.Response:
 @asynccontextmanager
 async def running(connection: Connection, *, seed: int = 0) -> AsyncIterator[tuple[Proxy, str]]:
     """A proxy on loopback, and its URL. It adds the administrator's credentials."""
-    async with connection.open() as session:
-        proxy = Proxy(connection.server, session, seed)
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", proxy.handle)
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.001)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            host, port = runner.addresses[0][:2]
-            yield proxy, f"http://{host}:{port}"
-        finally:
-            await runner.cleanup()
+    async with connection.open() as session, in_front_of(_OverHttp(connection.server, session), seed=seed) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def in_front_of(upstream: Upstream, *, seed: int = 0) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy on loopback, and its URL."""
+    proxy = Proxy(upstream, seed)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", proxy.handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.001)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        yield proxy, f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()

@@ -4,8 +4,8 @@ import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from agentsession.kube.objects import KubeObject
+from tests.kube.proxy import Watch
 
 from .objects import Event, Objects, StatusError, matching, seen
 
@@ -31,30 +32,39 @@ class ApiServer:
         self._told = committed
         self._grown: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
-    def app(self) -> web.Application:
-        """The aiohttp application."""
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        return app
-
     def _commit(self, plural: str, event: Event) -> None:
         self._told(plural, event)
         self._grown.pop(plural, asyncio.Event()).set()
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        found = _PATH.fullmatch(request.path)
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answer what is not a watch."""
         try:
-            if found is None:
-                raise StatusError(404, "NotFound", request.path)
-            where = found.groupdict(default="")
-            if "watch" in request.query:
-                return await self._watch(request, where["plural"], where["namespace"])
-            return web.json_response(self._answer(request, await request.read(), **where))
+            return web.json_response(self._answer(request, await request.read(), **_where(request)))
         except StatusError as error:
             return web.json_response(error.body, status=error.code)
-        except Exception:
-            import traceback; traceback.print_exc()
-            raise
+
+    @asynccontextmanager
+    async def watch(self, request: web.Request) -> AsyncIterator[Watch]:
+        """Answer a watch, until its time is over. It never lags behind."""
+        query, where = request.query, _where(request)
+        try:
+            self.objects.since(where["plural"], int(query["resourceVersion"]))
+        except StatusError as error:
+            yield error.code, _once(json.dumps(error.body).encode())
+            return
+        yield 200, self._follow(where, int(query["resourceVersion"]), query)
+
+    async def _follow(self, where: dict[str, str], version: int, query: Mapping[str, str]) -> AsyncIterator[bytes]:
+        plural = where["plural"]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(float(query["timeoutSeconds"])):
+                while True:
+                    grown = self._grown[plural]
+                    for event in self.objects.since(plural, version):
+                        version = event.version
+                        if line := seen(event, query.get("labelSelector", ""), where["namespace"]):
+                            yield line
+                    await grown.wait()
 
     def _answer(
         self, request: web.Request, raw: bytes, namespace: str, plural: str, name: str, sub: str
@@ -69,8 +79,6 @@ class ApiServer:
                 return {"metadata": {"resourceVersion": str(self.objects.version)}, "items": items}
             case "POST", False:
                 return self.objects.create(plural, namespace, body)
-            case "POST", True:
-                self.objects.bind(key, body["metadata"]["uid"], body["target"]["name"])
             case "DELETE", True:
                 self.objects.delete(plural, key, body)
             case "PATCH", True if request.content_type == APPLY:
@@ -88,21 +96,15 @@ class ApiServer:
                 raise
             return self.objects.create(plural, key[0], body)
 
-    async def _watch(self, request: web.Request, plural: str, namespace: str) -> web.StreamResponse:
-        version, selector = int(request.query["resourceVersion"]), request.query.get("labelSelector", "")
-        self.objects.since(plural, version)
-        response = web.StreamResponse()
-        await response.prepare(request)
-        with suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(float(request.query["timeoutSeconds"])):
-                while True:
-                    grown = self._grown[plural]
-                    events = self.objects.since(plural, version)
-                    for line in seen(events, selector, namespace):
-                        await response.write(line)
-                    version = events[-1].version if events else version
-                    await grown.wait()
-        return response
+
+def _where(request: web.Request) -> dict[str, str]:
+    found = _PATH.fullmatch(request.path)
+    assert found is not None, request.path
+    return found.groupdict(default="")
+
+
+async def _once(line: bytes) -> AsyncIterator[bytes]:
+    yield line
 
 
 def _merged(obj: KubeObject, patch: KubeObject) -> KubeObject:

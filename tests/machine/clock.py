@@ -22,6 +22,10 @@ OWNER: ContextVar[str] = ContextVar("OWNER", default="")
 """Whose process the running task belongs to; tasks inherit it from the one that starts them."""
 
 
+MOST_TURNS = 20_000
+"""Of the event loop, before time must have passed."""
+
+
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """`idle()` waits until nothing more happens without time passing; `leap` is a time in which nobody could work."""
 
@@ -124,10 +128,15 @@ class _Clockwork(selectors.SelectSelector):
     def __init__(self, rest: Callable[[float | None], None]) -> None:
         super().__init__()
         self._rest = rest
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._turns += 1
         if timeout != 0:
+            self._turns = 0
             self._rest(timeout)
+        elif self._turns == MOST_TURNS:
+            raise RuntimeError(f"time stands still: somebody has been busy for {MOST_TURNS} turns of the event loop")
         return []
 
 

@@ -46,6 +46,8 @@ async def converge(world: World) -> None:
 async def _heal(world: World) -> Operator:
     world.rules.clear()
     world.plane.reports = True
+    for runner in world.nodes.runners.values():
+        runner.unreachable, runner.losing = False, 0
     for replica in list(world.replicas):
         replica.proxy.faults.clear()
         replica.proxy.watching.set()

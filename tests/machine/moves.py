@@ -18,12 +18,12 @@ from .podstatus import FAILURES, Failure
 from .runner import Runner
 from .world import NAMESPACE, World
 
-NAMES = 40
+NAMES = 16
 """Names for sessions: few, so that they are used again."""
-FEWEST = 4
+FEWEST = 3
 """Unfinished sessions that there always are."""
 REPLICAS = 3
-MOMENT = 0.2
+MOMENT = 0.1
 """Seconds that each step takes, without anybody waiting for them."""
 LONG = 10
 """Seconds; longer times pass at once."""

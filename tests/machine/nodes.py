@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 
 from agentsession.kube.client import ApiClient
-from agentsession.kube.connection import Connection
 from agentsession.kube.errors import ApiError, ConflictError, NotFoundError
 from agentsession.kube.objects import KubeObject, key_of, uid_of
 from agentsession.kube.resource import PODS
@@ -23,6 +22,7 @@ from agentsession_runner.auth import CallVerifier, KeySource
 
 from . import podstatus
 from .clock import Clock
+from .objects import Objects, StatusError
 from .plane import Plane
 from .runner import Runner
 
@@ -34,7 +34,7 @@ ADDRESSES = 40
 class Nodes:
     """All of them."""
 
-    def __init__(self, api: ApiClient, connection: Connection, plane: Plane, clock: Clock) -> None:
+    def __init__(self, api: ApiClient, objects: Objects, plane: Plane, clock: Clock) -> None:
         self.runners: dict[str, Runner] = {}
         """By pod uid, also those whose pod object is gone."""
         self.asked: Counter[tuple[str, str]] = Counter()
@@ -42,20 +42,21 @@ class Nodes:
         self.texts: Counter[str] = Counter()
         self.answers: dict[str, str] = {}
         """What agents answered, by turn uuid."""
+        self._started: set[str] = set()
+        """The uids of pods that have run: none does so twice."""
         self._conversations: dict[str, str] = {}
         """Which pod has last gone on with a session's conversation, by session uid."""
         self.broken: Callable[[str], None] = lambda _: None
         self._api = api
-        self._connection = connection
+        self._objects = objects
         self._plane = plane
         self._clock = clock
         self._http: aiohttp.ClientSession
-        self._admin: aiohttp.ClientSession
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator["Nodes"]:
         """Until the block is left."""
-        async with aiohttp.ClientSession() as self._http, self._connection.open() as self._admin:
+        async with aiohttp.ClientSession() as self._http:
             try:
                 yield self
             finally:
@@ -65,8 +66,9 @@ class Nodes:
     async def start(self, pod: KubeObject) -> bool:
         """Schedule it, contain it, run it. False if that cannot be any more."""
         address = self._free_address()
-        if uid_of(pod) in self.runners or not await self._bind(pod):
+        if uid_of(pod) in self._started or _ended(pod) or not self._bind(pod):
             return False
+        self._started.add(uid_of(pod))
         verifier = CallVerifier(KeySource(self._http, self._plane.url), uid_of(pod))
         runner = Runner(pod, address, verifier, self._asked)
         await runner.start()
@@ -75,15 +77,15 @@ class Nodes:
 
     async def fail(self, pod: KubeObject, how: podstatus.Failure) -> bool:
         """End its containers that way."""
-        if not await self._bind(pod):
+        if _ended(pod) or not self._bind(pod):
             return False
         if (runner := self.runners.get(uid_of(pod))) is not None:
             await self.kill(runner)
         return await self._report(pod, podstatus.failed(how, self._clock.now()))
 
     async def stick(self, pod: KubeObject) -> bool:
-        """Its image cannot be had, so far."""
-        if uid_of(pod) in self.runners or not await self._bind(pod):
+        """Its image cannot be had, so far. What has run has its image."""
+        if uid_of(pod) in self._started or _ended(pod) or not self._bind(pod):
             return False
         return await self._report(pod, podstatus.stuck())
 
@@ -139,16 +141,14 @@ class Nodes:
             except (aiohttp.ClientError, TimeoutError):
                 return 0
 
-    async def _bind(self, pod: KubeObject) -> bool:
+    def _bind(self, pod: KubeObject) -> bool:
         if pod["spec"].get("nodeName"):
             return True
-        namespace, name = key_of(pod)
-        target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
-        metadata = {"namespace": namespace, "name": name, "uid": uid_of(pod)}
-        body = {"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": target}
-        url = f"{self._connection.server}{PODS.path(key_of(pod), 'binding')}"
-        async with self._admin.post(url, json=body) as response:
-            return response.status < 300
+        try:
+            self._objects.bind(key_of(pod), uid_of(pod), NODE)
+        except StatusError:
+            return False
+        return True
 
     async def _report(self, pod: KubeObject, status: dict[str, Any]) -> bool:
         try:
@@ -156,3 +156,7 @@ class Nodes:
         except ApiError:
             return False
         return True
+
+
+def _ended(pod: KubeObject) -> bool:
+    return pod["status"].get("phase") in ("Succeeded", "Failed")

@@ -8,7 +8,7 @@ import json
 import random
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -189,16 +189,16 @@ def matching(selector: str) -> Callable[[KubeObject], bool]:
     return lambda obj: not name or labels_of(obj).get(name) == value
 
 
-def seen(events: list[Event], selector: str, namespace: str) -> Iterator[bytes]:
-    """The lines that a watch sends for them."""
+def seen(event: Event, selector: str, namespace: str) -> bytes:
+    """The line that a watch sends for a change; none if it does not concern what is watched."""
+    if namespace not in ("", event.object["metadata"].get("namespace")):
+        return b""
     match = matching(selector)
-    for event in events:
-        if namespace and event.object["metadata"].get("namespace") != namespace:
-            continue
-        now, before = match(event.object), event.before is not None and match(event.before)
-        type_ = event.type if event.type == "DELETED" or now == before else "ADDED" if now else "DELETED"
-        if now or before:
-            yield json.dumps({"type": type_, "object": event.object}).encode() + b"\n"
+    now, before = match(event.object), event.before is not None and match(event.before)
+    if not (now or before):
+        return b""
+    type_ = event.type if event.type == "DELETED" or now == before else "ADDED" if now else "DELETED"
+    return json.dumps({"type": type_, "object": event.object}).encode() + b"\n"
 
 
 def _admitted(plural: str, obj: dict[str, Any]) -> KubeObject:

@@ -14,7 +14,6 @@ import aiohttp
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.connection import Connection
 from agentsession.kube.lease import RENEW, Election
 from agentsession.kube.objects import Key
 from agentsession.kube.watch import Reflector
@@ -23,10 +22,11 @@ from agentsession.queues import Queues
 from agentsession.runners.client import runner_http
 from agentsession.sessions.epoch import next_epoch
 from agentsession.watches import watched
-from tests.kube.proxy import Proxy, running
+from tests.kube.proxy import Proxy, in_front_of
 from tests.sessions.build import INSTALL
 from tests.sessions.inprocess import SURROUNDINGS
 
+from .apiserver import ApiServer
 from .clock import OWNER, Clock, SimulatedLoop
 
 @dataclass
@@ -35,7 +35,7 @@ class Surrounding:
 
     loop: SimulatedLoop
     clock: Clock
-    connection: Connection
+    server: ApiServer
     api: ApiClient
     """The administrator's, for the Lease: its faults have a test of their own (tests/kube/test_lease.py)."""
     lease: Key
@@ -76,7 +76,7 @@ class Operator:
 
     async def start(self) -> None:
         """Begin to watch and to campaign."""
-        self.proxy, url = await self._stack.enter_async_context(running(self._around.connection))
+        self.proxy, url = await self._stack.enter_async_context(in_front_of(self._around.server))
         owner = OWNER.set(self.name)
         try:
             self._campaign = asyncio.create_task(

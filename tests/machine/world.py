@@ -6,15 +6,15 @@ from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any
 
+import aiohttp
+
 from agentsession.api.base import API_VERSION
 from agentsession.api.session import AgentSession
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.client import ApiClient
-from agentsession.kube.connection import Connection
 from agentsession.kube.objects import KubeObject, is_terminating
 from agentsession.kube.resource import AGENTTENANTS, NAMESPACES
-from tests.kube.proxy import Rule
-from tests.sessions.inprocess import serving
+from tests.kube.proxy import Rule, in_front_of
 
 from .apiserver import ApiServer
 from .clock import Clock, SimulatedLoop
@@ -24,7 +24,6 @@ from .operators import Operator, Surrounding, elect
 from .plane import Plane
 
 NAMESPACE = "people"
-API = ("127.0.0.1", 6443)
 _WORKERS = logging.getLogger("agentsession.kube.worker")
 
 
@@ -35,7 +34,6 @@ class World:
         self.loop = loop
         self.clock = Clock(loop)
         self.server = ApiServer(self.clock.now, lambda plural, event: self.history.committed(plural, event))
-        self.connection = Connection(f"http://{API[0]}:{API[1]}", None, lambda: None)
         self.log: list[str] = []
         self.rules: list[Rule] = []
         self.prompts: dict[str, str] = {}
@@ -56,15 +54,15 @@ class World:
     async def open(self) -> None:
         """Make all of it, with one operator that leads."""
         enter = self._stack.enter_async_context
-        await enter(serving(self.server.app(), *API))
-        self.api = ApiClient(self.connection.server, await enter(self.connection.open()))
+        _, url = await enter(in_front_of(self.server))
+        self.api = ApiClient(url, await enter(aiohttp.ClientSession()))
         keyring = Keyring.generate(self.clock.now())
         self.plane = await enter(Plane(self.api, keyring, self.clock).running())
-        self.nodes = await enter(Nodes(self.api, self.connection, self.plane, self.clock).working())
+        self.nodes = await enter(Nodes(self.api, self.server.objects, self.plane, self.clock).working())
         self.history = History(self.plane, self.log.append)
         self.nodes.broken = self.history.broken
         lease = (NAMESPACE, "operator")
-        self._around = Surrounding(self.loop, self.clock, self.connection, self.api, lease, keyring, self.plane.peers)
+        self._around = Surrounding(self.loop, self.clock, self.server, self.api, lease, keyring, self.plane.peers)
         told = _Told(self.log)
         _WORKERS.addHandler(told)
         self._stack.callback(_WORKERS.removeHandler, told)

@@ -98,6 +98,7 @@ class SessionController:
             return await self._carry_out(raw, session, seen, plan)
 
     async def _carry_out(self, raw: KubeObject, session: AgentSession, seen: Observed, plan: Plan) -> timedelta | None:
+        self._must_lead()  # a deposed leader would undo what the new one does, and that one do it again
         if seen.pod is None or is_true(plan.status.conditions, FINISHED):
             self._listeners.forget(session.key)
         for action in plan.actions:
@@ -114,8 +115,7 @@ class SessionController:
         return decide(session, seen, self._install, self._now()), seen
 
     async def _once(self, session: AgentSession, seen: Observed, plan: Plan, action: Action) -> None:
-        if not self._leading():  # the process is about to end; what the status promised, the next leader does
-            raise NotLeadingError
+        self._must_lead()  # what the status promised, the next leader does
         try:
             await self._actor.act(session, seen, action)
         except (ForbiddenError, InvalidError) as error:
@@ -126,6 +126,11 @@ class SessionController:
             if raw is not None and status != plan.status:
                 await self._write(raw, plan.status, status)
             raise
+
+    def _must_lead(self) -> None:
+        """The process of a deposed leader is about to end, but may take its time."""
+        if not self._leading():
+            raise NotLeadingError
 
     async def _publish(self, raw: KubeObject, session: AgentSession, plan: Plan) -> timedelta | None:
         """Write the status if it changed. Returns when to look again."""
