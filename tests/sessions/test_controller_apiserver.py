@@ -9,8 +9,10 @@ import pytest
 from agentsession.api.base import API_VERSION
 from agentsession.api.session import AgentSession
 from agentsession.keys.grant import verify_grant
+from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ConflictError
+from agentsession.kube.objects import KubeObject, annotations_of, key_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, EVENTS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_LABEL
 from agentsession.sessions.controller import NotLeadingError
@@ -123,16 +125,46 @@ async def test_a_leader_with_an_old_picture_can_do_nothing_twice(world: World) -
 
 async def test_who_has_lost_the_lease_creates_no_pod(api: ApiClient, namespace: str) -> None:
     await serve_kinds(api)
+    known: list[Caches] = []
     async with surrounded(api, namespace) as place:
         await place.tenant()
         session = await place.session()
-        async with leading(place, api, leads=lambda: False) as (_, _, leader):
+
+        def leads() -> bool:
+            return not known or _phase(known[0].sessions.get(session.key)) != "Starting"
+
+        async with leading(place, api, leads=leads) as (caches, _, leader):
+            known.append(caches)
             await place.says(session, "Starting")
             with pytest.raises(NotLeadingError):
                 await leader.sessions.reconcile(session.key)
         assert await place.pod(session) is None
         async with leading(place, api, epoch=2):
             await place.made(session)
+
+
+def _phase(session: KubeObject | None) -> object:
+    return session.get("status", {}).get("phase") if session is not None else None
+
+
+async def test_who_has_lost_the_lease_undoes_nothing(api: ApiClient, namespace: str) -> None:
+    await serve_kinds(api)
+    leads = True
+    async with surrounded(api, namespace) as place:
+        await place.tenant()
+        session = await place.session()
+        async with leading(place, api, leads=lambda: leads) as (caches, _, leader):
+            made = await place.made(session)
+            leads = False
+            await api.merge_patch(PODS, key_of(made), {"metadata": {"annotations": {GRANT_ANNOTATION: None}}})
+            async with asyncio.timeout(SECONDS):
+                while GRANT_ANNOTATION in annotations_of(caches.pods.get(key_of(made)) or {"metadata": {}}):
+                    await asyncio.sleep(0.01)
+            with pytest.raises(NotLeadingError):
+                await leader.sessions.reconcile(session.key)
+        pod = await place.pod(session)
+        assert pod is not None
+        assert pod["metadata"]["uid"] == made["metadata"]["uid"]
 
 
 async def test_follow_ups_are_delivered_one_by_one(world: World) -> None:
