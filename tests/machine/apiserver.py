@@ -1,19 +1,16 @@
-"""The HTTP of the simulated API server: paths, verbs, patches and watches."""
+"""The simulated API server as clients see it: paths, verbs, patches and watches."""
 
 import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from aiohttp import web
-
 from agentsession.kube.objects import KubeObject
-from tests.kube.proxy import Watch
 
 from .objects import Event, Objects, StatusError, matching, seen
 
@@ -30,62 +27,64 @@ class ApiServer:
     def __init__(self, now: Callable[[], datetime], committed: Callable[[str, Event], None]) -> None:
         self.objects = Objects(now, self._commit)
         self._told = committed
-        self._grown: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._followers: dict[str, dict[asyncio.Event, None]] = defaultdict(dict)
+
+    def answer(
+        self, method: str, path: str, query: Mapping[str, str], body: bytes | None, content_type: str
+    ) -> tuple[int, bytes]:
+        """Carry out a request that is no watch. Returns status and body."""
+        try:
+            return 200, json.dumps(self._answer(method, path, query, json.loads(body or b"{}"), content_type)).encode()
+        except StatusError as error:
+            return error.code, json.dumps(error.body).encode()
+
+    def changes(self, path: str, query: Mapping[str, str], version: int) -> Iterator[tuple[int, bytes]]:
+        """What a watch has to tell since that version: versions and lines, the latter empty where it does not care.
+
+        Raises StatusError 410.
+        """
+        where = _where(path)
+        for event in self.objects.since(where["plural"], version):
+            yield event.version, seen(event, query.get("labelSelector", ""), where["namespace"])
+
+    @contextmanager
+    def followed(self, path: str, grown: asyncio.Event) -> Iterator[None]:
+        """Set `grown` at each change of what a watch is about."""
+        followers = self._followers[_where(path)["plural"]]
+        followers[grown] = None
+        try:
+            yield
+        finally:
+            del followers[grown]
 
     def _commit(self, plural: str, event: Event) -> None:
         self._told(plural, event)
-        self._grown.pop(plural, asyncio.Event()).set()
-
-    async def answer(self, request: web.Request) -> web.Response:
-        """Answer what is not a watch."""
-        try:
-            return web.json_response(self._answer(request, await request.read(), **_where(request)))
-        except StatusError as error:
-            return web.json_response(error.body, status=error.code)
-
-    @asynccontextmanager
-    async def watch(self, request: web.Request) -> AsyncIterator[Watch]:
-        """Answer a watch, until its time is over. It never lags behind."""
-        query, where = request.query, _where(request)
-        try:
-            self.objects.since(where["plural"], int(query["resourceVersion"]))
-        except StatusError as error:
-            yield error.code, _once(json.dumps(error.body).encode())
-            return
-        yield 200, self._follow(where, int(query["resourceVersion"]), query)
-
-    async def _follow(self, where: dict[str, str], version: int, query: Mapping[str, str]) -> AsyncIterator[bytes]:
-        plural = where["plural"]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(float(query["timeoutSeconds"])):
-                while True:
-                    grown = self._grown[plural]
-                    for event in self.objects.since(plural, version):
-                        version = event.version
-                        if line := seen(event, query.get("labelSelector", ""), where["namespace"]):
-                            yield line
-                    await grown.wait()
+        for grown in self._followers[plural]:
+            grown.set()
 
     def _answer(
-        self, request: web.Request, raw: bytes, namespace: str, plural: str, name: str, sub: str
+        self, method: str, path: str, query: Mapping[str, str], body: dict[str, Any], content_type: str
     ) -> Mapping[str, Any]:
-        body, key = json.loads(raw) if raw else {}, (namespace, name)
-        match request.method, bool(name):
+        where = _where(path)
+        plural, status = where["plural"], where["sub"] == "status"
+        key = where["namespace"], where["name"]
+        match method, bool(where["name"]):
             case "GET", True:
                 return self.objects.get(plural, key)
             case "GET", False:
-                match = matching(request.query.get("labelSelector", ""))
-                items = [obj for obj in self.objects.all(plural, namespace) if match(obj)]
+                match = matching(query.get("labelSelector", ""))
+                items = [obj for obj in self.objects.all(plural, where["namespace"]) if match(obj)]
                 return {"metadata": {"resourceVersion": str(self.objects.version)}, "items": items}
             case "POST", False:
-                return self.objects.create(plural, namespace, body)
+                return self.objects.create(plural, where["namespace"], body)
+            case "PATCH", True if content_type == APPLY:
+                return self._apply(plural, key, body, status=status)
+            case "PATCH", True:
+                return self.objects.change(plural, key, partial(_merged, patch=body), status=status)
             case "DELETE", True:
                 self.objects.delete(plural, key, body)
-            case "PATCH", True if request.content_type == APPLY:
-                return self._apply(plural, key, body, status=sub == "status")
-            case "PATCH", True:
-                return self.objects.change(plural, key, partial(_merged, patch=body), status=sub == "status")
-        return {"kind": "Status", "status": "Success"}
+                return {"kind": "Status", "status": "Success"}
+        raise AssertionError(f"{method} {path} is not simulated")
 
     def _apply(self, plural: str, key: tuple[str, str], body: KubeObject, *, status: bool) -> KubeObject:
         """One manager applies, so what it leaves out is dropped."""
@@ -97,14 +96,10 @@ class ApiServer:
             return self.objects.create(plural, key[0], body)
 
 
-def _where(request: web.Request) -> dict[str, str]:
-    found = _PATH.fullmatch(request.path)
-    assert found is not None, request.path
+def _where(path: str) -> dict[str, str]:
+    found = _PATH.fullmatch(path)
+    assert found is not None, path
     return found.groupdict(default="")
-
-
-async def _once(line: bytes) -> AsyncIterator[bytes]:
-    yield line
 
 
 def _merged(obj: KubeObject, patch: KubeObject) -> KubeObject:

@@ -49,8 +49,8 @@ async def _heal(world: World) -> Operator:
     for runner in world.nodes.runners.values():
         runner.unreachable, runner.losing = False, 0
     for replica in list(world.replicas):
-        replica.proxy.faults.clear()
-        replica.proxy.watching.set()
+        replica.way.faults.clear()
+        replica.way.flow()
         if replica.frozen or replica is not world.leader:
             await world.kill(replica)
     return await _leading(world)
@@ -161,12 +161,12 @@ def _leaks(world: World, leader: Operator) -> Iterator[str]:
 async def _rest(world: World, leader: Operator, what: str) -> None:
     """Look at everything once more: there must be nothing to write."""
     await world.quiet()
-    leader.proxy.seen.clear()
+    leader.way.seen.clear()
     for session in world.history.sessions:
         leader.queues.sessions.add(session.key)
     for tenant in world.history.tenants:
         leader.queues.tenants.add((NAMESPACE, tenant))
     await world.quiet()
-    for request in leader.proxy.seen:
+    for request in leader.way.seen:
         if not request.startswith("GET") and "/serviceaccounts/" not in request:  # applied once in each term
             world.history.broken(f"{what} writes: {request}")

@@ -12,7 +12,7 @@ from agentsession.kube.errors import AlreadyExistsError, ApiError, NotFoundError
 from agentsession.kube.objects import key_of, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import NETWORK_POLICY
-from tests.kube.proxy import Fault, Lose, Rule
+from tests.kube.faults import Fault, Lose, Rule
 
 from .podstatus import FAILURES, Failure
 from .runner import Runner
@@ -242,7 +242,7 @@ async def operator(world: World, what: str, pick: int) -> bool:
 async def crash_at(world: World, write: int, lose: Lose) -> bool:
     """The leader will die at that write of its."""
     leader = await world.ensure_leader()
-    leader.proxy.crash_at(write, lose=lose)
+    leader.way.crash_at(write, lose=lose)
     return True
 
 
@@ -258,7 +258,7 @@ async def meanwhile(world: World, step: int) -> None:
     if step % TROUBLE_STEPS == 0:
         world.rules.clear()
         for replica in world.replicas:
-            replica.proxy.watching.set()
+            replica.way.flow()
     await asyncio.sleep(MOMENT)
 
 
@@ -290,12 +290,12 @@ async def watches(world: World, what: str, pick: int) -> bool:
         return False
     match what:
         case "hang":
-            replica.proxy.watching.clear()
+            replica.way.hang()
         case "flow":
             for each in world.replicas:
-                each.proxy.watching.set()
+                each.way.flow()
         case "break":
-            replica.proxy.cut_watches()
+            replica.way.cut_watches()
     return True
 
 

@@ -6,7 +6,6 @@ any moment (its sockets first, so that nothing is tidied up), and it can go on a
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import aiohttp
@@ -22,12 +21,12 @@ from agentsession.queues import Queues
 from agentsession.runners.client import runner_http
 from agentsession.sessions.epoch import next_epoch
 from agentsession.watches import watched
-from tests.kube.proxy import Proxy, in_front_of
 from tests.sessions.build import INSTALL
 from tests.sessions.inprocess import SURROUNDINGS
 
 from .apiserver import ApiServer
 from .clock import OWNER, Clock, SimulatedLoop
+from .way import Way
 
 @dataclass
 class Surrounding:
@@ -51,10 +50,9 @@ class Operator:
         self.caches = Caches()
         self.queues = Queues(self.caches)
         self.leader: Leader | None = None
-        self.proxy: Proxy
+        self.way = Way(around.server)
         self.election = Election(around.lease, name, around.clock.lease_now)
         self._around = around
-        self._stack = AsyncExitStack()
         self._gained = asyncio.Event()
         self._campaign: asyncio.Task[bool] | None = None
         self._main: asyncio.Task[None] | None = None
@@ -67,7 +65,7 @@ class Operator:
     @property
     def dead(self) -> bool:
         """Whether its process has ended by itself: its sockets were cut, or it lost the Lease."""
-        return self.proxy.crashed.is_set() or (self._campaign is not None and self._campaign.done())
+        return self.way.crashed.is_set() or (self._campaign is not None and self._campaign.done())
 
     @property
     def frozen(self) -> bool:
@@ -76,13 +74,12 @@ class Operator:
 
     async def start(self) -> None:
         """Begin to watch and to campaign."""
-        self.proxy, url = await self._stack.enter_async_context(in_front_of(self._around.server))
         owner = OWNER.set(self.name)
         try:
             self._campaign = asyncio.create_task(
                 self.election.run(self._around.api, asyncio.Event(), lambda _: self._gained.set())
             )
-            self._main = asyncio.create_task(self._run(url))
+            self._main = asyncio.create_task(self._run())
         finally:
             OWNER.reset(owner)
 
@@ -94,7 +91,7 @@ class Operator:
 
     async def kill(self) -> None:
         """As kill -9: not one byte more gets out."""
-        self.proxy.crash_at(0, lose="request")
+        self.way.crash_at(0, lose="request")
         for task in self._around.loop.tasks_of(self.name):
             task.cancel()
         await self._end()
@@ -114,12 +111,11 @@ class Operator:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._stack.aclose()
 
-    async def _run(self, url: str) -> None:
+    async def _run(self) -> None:
         around, changed = self._around, self.queues.changed()
         async with aiohttp.ClientSession() as http, runner_http() as runners:
-            api = ApiClient(url, http)
+            api = self.way.client()
             async with asyncio.TaskGroup() as group:
                 for resource, store, selector in watched(self.caches):
                     feed = Reflector(api, resource, store, label_selector=selector, on_change=changed[resource])

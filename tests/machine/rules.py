@@ -134,7 +134,7 @@ class Machine(RuleBasedStateMachine):
     def operator(self, what: str, pick: int) -> None:
         self.step(f"operator: {what}", moves.operator, what, pick)
 
-    @rule(write=st.integers(1, 6), lose=st.sampled_from(["request", "answer"]))
+    @rule(write=st.integers(1, 30), lose=st.sampled_from(["request", "answer"]))
     def operator_crashes_at(self, write: int, lose: Any) -> None:
         self.step(f"the operator is to crash at write {write}, {lose} lost", moves.crash_at, write, lose)
 

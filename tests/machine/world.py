@@ -6,15 +6,12 @@ from contextlib import AsyncExitStack
 from itertools import count
 from typing import Any
 
-import aiohttp
-
 from agentsession.api.base import API_VERSION
 from agentsession.api.session import AgentSession
 from agentsession.keys.keyring import Keyring
-from agentsession.kube.client import ApiClient
 from agentsession.kube.objects import KubeObject, is_terminating
 from agentsession.kube.resource import AGENTTENANTS, NAMESPACES
-from tests.kube.proxy import Rule, in_front_of
+from tests.kube.faults import Rule
 
 from .apiserver import ApiServer
 from .clock import Clock, SimulatedLoop
@@ -22,6 +19,7 @@ from .history import History
 from .nodes import Nodes
 from .operators import Operator, Surrounding, elect
 from .plane import Plane
+from .way import Way
 
 NAMESPACE = "people"
 _WORKERS = logging.getLogger("agentsession.kube.worker")
@@ -43,7 +41,7 @@ class World:
         self.most: dict[str, int] = {}
         """What the tenants' sessions.maxConcurrent says now."""
         self.replicas: list[Operator] = []
-        self.api: ApiClient
+        self.api = Way(self.server).client()
         self.plane: Plane
         self.nodes: Nodes
         self.history: History
@@ -54,8 +52,6 @@ class World:
     async def open(self) -> None:
         """Make all of it, with one operator that leads."""
         enter = self._stack.enter_async_context
-        _, url = await enter(in_front_of(self.server))
-        self.api = ApiClient(url, await enter(aiohttp.ClientSession()))
         keyring = Keyring.generate(self.clock.now())
         self.plane = await enter(Plane(self.api, keyring, self.clock).running())
         self.nodes = await enter(Nodes(self.api, self.server.objects, self.plane, self.clock).working())
@@ -97,7 +93,7 @@ class World:
         replica = Operator(f"operator-{next(self._names)}", self._around)
         self.replicas.append(replica)
         await replica.start()
-        replica.proxy.rules = self.rules
+        replica.way.rules = self.rules
         return replica
 
     async def kill(self, replica: Operator) -> None:
