@@ -5,7 +5,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from .rules import Machine
 
-STEPS_PER_EXAMPLE = 250
+STEPS_PER_EXAMPLE = 100
 
 
 def explore(chosen: int, steps: int, *, shrink: bool = False) -> tuple[int, int]:

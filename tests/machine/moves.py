@@ -27,7 +27,7 @@ MOMENT = 0.1
 """Seconds that each step takes, without anybody waiting for them."""
 LONG = 10
 """Seconds; longer times pass at once."""
-TROUBLE_STEPS = 25
+TROUBLE_STEPS = 20
 FAULTS = {
     "conflicts": Fault(409, body='{"kind":"Status","reason":"Conflict","code":409}'),
     "is overloaded": Fault(429, headers={"Retry-After": "1"}),
@@ -257,8 +257,10 @@ async def meanwhile(world: World, step: int) -> None:
     await _keep_busy(world)
     if step % TROUBLE_STEPS == 0:
         world.rules.clear()
-        for replica in world.replicas:
+        for replica in list(world.replicas):
             replica.way.flow()
+            if replica.frozen and not replica.election.is_leader:
+                await world.kill(replica)
     await asyncio.sleep(MOMENT)
 
 
