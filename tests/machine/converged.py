@@ -26,7 +26,7 @@ async def converge(world: World) -> None:
         leader = await _leading(world)
         await _be_kind(world)
         await world.quiet()
-        left = [*_restless(world), *_leaks(world, leader)]
+        left = [*_restless(world), *_leaks(world, leader), *_miscounted(world)]
         if not left or world.history.violations:
             break
         world.loop.leap(jump)
@@ -34,8 +34,6 @@ async def converge(world: World) -> None:
         world.history.broken(f"does not converge: {what}")
     if world.history.violations:
         return
-    for what in _miscounted(world):
-        world.history.broken(what)
     await _rest(world, leader, "another full reconcile")
     for what in await leader.stop():
         world.history.broken(f"an operator that was stopped left a task: {what}")
