@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from agentsession.api.base import condition, is_true
 from agentsession.api.conditions import FINISHED
 from agentsession.api.session import AgentSession
-from agentsession.kube.objects import is_terminating, labels_of, owner_uid, uid_of
+from agentsession.kube.objects import is_terminating, labels_of, owner_uid
 from agentsession.resources.names import TENANT_LABEL
 
 from .history import reason
+from .moves import kubelets_work
 from .operators import Operator
 from .world import NAMESPACE, World
 
@@ -64,11 +65,8 @@ async def _leading(world: World) -> Operator:
 
 
 async def _be_kind(world: World) -> None:
-    for pod in world.pods(deleting=True):
-        await world.nodes.end(pod)
-    for pod in world.pods():
-        if uid_of(pod) not in world.nodes.runners and pod["status"].get("phase") == "Pending":
-            await world.nodes.start(pod)
+    world.server.objects.collect_garbage()
+    await kubelets_work(world, len(world.history.pods))
     for runner in list(world.nodes.runners.values()):
         while runner.agent.waiting:
             await world.nodes.answer(runner)

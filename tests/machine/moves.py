@@ -157,14 +157,13 @@ async def kubelets_work(world: World, number: int) -> bool:
     pods = world.pods(deleting=True)[:number]
     for pod in pods:
         await world.nodes.end(pod)
-    waiting = [
-        pod
-        for pod in world.pods()
-        if uid_of(pod) not in world.nodes.runners and pod["status"].get("phase", "Pending") == "Pending"
-    ]
-    for pod in waiting[: number - len(pods)]:
+    dead = [pod for pod in world.pods() if world.nodes.dead(pod)]
+    for pod in dead[: number - len(pods)]:
+        await world.nodes.fail(pod, "Exited")
+    waiting = [pod for pod in world.pods() if pod["status"]["phase"] == "Pending"]
+    for pod in waiting[: max(0, number - len(pods) - len(dead))]:
         await world.nodes.start(pod)
-    return bool(pods or waiting)
+    return bool(pods or dead or waiting)
 
 
 async def agents_answer(world: World, number: int, reason: str) -> bool:

@@ -100,8 +100,12 @@ class Nodes:
         with suppress(NotFoundError, ConflictError):
             await self._api.delete(PODS, key_of(pod), uid=uid_of(pod), grace_seconds=0)
 
+    def dead(self, pod: KubeObject) -> bool:
+        """Whether its process is gone, and the kubelet has not told so yet."""
+        return uid_of(pod) in self._started - self.runners.keys() and not _ended(pod)
+
     async def kill(self, runner: Runner) -> None:
-        """The process is gone; the kubelet has not told so yet."""
+        """The process is gone; see `dead`."""
         del self.runners[runner.pod_uid]
         await runner.kill()
 

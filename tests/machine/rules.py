@@ -17,7 +17,7 @@ from .converged import converge
 from .podstatus import FAILURES
 from .world import World
 
-ENDLESS = 200.0
+ENDLESS = 100_000.0
 """Simulated seconds after which a step hangs."""
 PICK = st.integers(0, 999)
 FEW = st.integers(1, 4)
