@@ -14,7 +14,8 @@ def explore(chosen: int, steps: int, *, shrink: bool = False) -> tuple[int, int]
     The same seed makes the same steps. Raises AssertionError for what must not be, with all that was done as a note.
     """
     checked = settings(
-        max_examples=1 + max(1, steps // STEPS_PER_EXAMPLE),  # the first one is hypothesis' simplest: the same rule always
+        max_examples=1
+        + max(1, steps // STEPS_PER_EXAMPLE),  # the first one is hypothesis' simplest: the same rule always
         stateful_step_count=STEPS_PER_EXAMPLE,
         deadline=None,
         database=None,

@@ -28,6 +28,7 @@ from .apiserver import ApiServer
 from .clock import OWNER, Clock, SimulatedLoop
 from .way import Way
 
+
 @dataclass
 class Surrounding:
     """What all replicas share."""
