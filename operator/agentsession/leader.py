@@ -82,6 +82,7 @@ class Leader:
         """Serve the queues until cancelled."""
         try:
             await self.meters.pull()
+            self._queues.open()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.meters.run(), name="meters")
                 group.create_task(self._recorder.run(), name="events")

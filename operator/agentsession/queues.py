@@ -1,5 +1,7 @@
 """One queue per controller, and what a change of any watched object puts into them."""
 
+from functools import partial
+
 from pydantic import ValidationError
 
 from agentsession.api.conditions import FINISHED, READY
@@ -25,17 +27,27 @@ from agentsession.sessions.slots import next_waiting, tenant_of
 
 
 class Queues:
-    """Filled in every replica; only the leader's workers serve them."""
+    """Filled once this replica leads. Before, nobody would empty them: they would keep the name of every session that
+    ever was."""
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
         self.sessions = WorkQueue("sessions")
         self.tenants = WorkQueue("tenants")
         self._views: dict[Key, object] = {}
+        self._open = False
+
+    def open(self) -> None:
+        """Begin with everything that there is; from now on, what changes comes by itself."""
+        self._open = True
+        for session in self._caches.sessions:
+            self._session_changed(key_of(session), session)
+        for tenant in self._caches.tenants:
+            self.tenants.add(key_of(tenant))
 
     def changed(self) -> dict[Resource, Changed]:
         """By watched kind: what to do when an object of it changed."""
-        return {
+        handlers: dict[Resource, Changed] = {
             AGENTSESSIONS: self._session_changed,
             AGENTTENANTS: lambda key, _: self.tenants.add(key),
             PODS: self._pod_changed,
@@ -44,12 +56,17 @@ class Queues:
             SERVICEACCOUNTS: lambda key, _: self._tenants_changed(key[0]),
             NAMESPACES: lambda key, _: self._namespace_changed(key[1]),
         }
+        return {resource: partial(self._pass_on, handler) for resource, handler in handlers.items()}
 
     def tenant_changed(self, tenant: Key) -> None:
         """Sessions wait for their tenant: bring those back that have not finished."""
         for session in self._unfinished(tenant[0]):
             if tenant_of(session) == tenant[1]:
                 self.sessions.add(key_of(session))
+
+    def _pass_on(self, handler: Changed, key: Key, obj: KubeObject | None) -> None:
+        if self._open:
+            handler(key, obj)
 
     def _session_changed(self, key: Key, session: KubeObject | None) -> None:
         new = session is not None and condition_of(session, READY) == ("", "")

@@ -45,6 +45,7 @@ class Scene:
     def __init__(self) -> None:
         self.caches = Caches()
         self.queues = Queues(self.caches)
+        self.queues.open()
 
     def has(self, *sessions: dict[str, Any]) -> None:
         for item in sessions:
@@ -145,3 +146,13 @@ async def test_a_tenant_brings_those_of_its_sessions_that_have_not_finished(scen
     scene.has(session("a"), session("b", finished="True"), session("c", tenant="other"))
     scene.queues.tenant_changed(("n", "default"))
     assert await names(scene.queues.sessions) == ["a"]
+
+
+async def test_who_stands_by_keeps_no_names_and_begins_with_all_that_is_there(scene: Scene) -> None:
+    queues = Queues(scene.caches)
+    queues.changed()[AGENTSESSIONS](("n", "gone"), session("gone"))
+    assert await names(queues.sessions) == []
+    scene.has(session("a"), session("b", finished="True"))
+    scene.caches.tenants.observe("ADDED", body("default"))
+    queues.open()
+    assert (await names(queues.sessions), await names(queues.tenants)) == (["a", "b"], ["default"])
