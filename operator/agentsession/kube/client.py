@@ -14,6 +14,7 @@ from typing import Any, Literal, Required, TypedDict, cast
 
 import aiohttp
 from prometheus_client import Counter, Histogram
+from pydantic_core import from_json
 from yarl import URL
 
 from agentsession.kube import errors
@@ -86,7 +87,8 @@ class ObjectList:
 class ApiClient:
     """One API server over one HTTP session that somebody else opens and closes.
 
-    Every method raises a subclass of `errors.ApiError`. Objects are sent and returned as plain JSON.
+    Every method raises a subclass of `errors.ApiError`. Objects are sent and returned as plain JSON, without their
+    managedFields.
     """
 
     def __init__(
@@ -115,7 +117,9 @@ class ApiClient:
         while True:
             page = await self._request("list", resource, resource.collection(namespace), params=params)
             # The server leaves these out of the items of built-in lists, but sends them in watch events.
-            items += [{"apiVersion": resource.api_version, "kind": resource.kind, **item} for item in page["items"]]
+            items += [
+                {"apiVersion": resource.api_version, "kind": resource.kind, **_read(item)} for item in page["items"]
+            ]
             if not page["metadata"].get("continue"):
                 return ObjectList(items, page["metadata"]["resourceVersion"])
             params["continue"] = page["metadata"]["continue"]
@@ -208,7 +212,7 @@ class ApiClient:
                     raise await _error(response, is_write=False)
                 yield None
                 async for line in _lines(response.content):
-                    yield cast(WatchEvent, json.loads(line))
+                    yield _event(line)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise errors.UnreachableError(0, "WatchBroken", f"watch of {resource.plural}: {error!r}") from error
 
@@ -252,8 +256,8 @@ class ApiClient:
                 code = response.status
                 if code >= 300:
                     raise await _error(response, is_write=is_write)
-                answer: dict[str, Any] = json.loads(await response.read())
-                return answer
+                answer: dict[str, Any] = from_json(await response.read())
+                return _read(answer)
         except aiohttp.ClientConnectorError as error:
             raise errors.UnreachableError(0, "Unreachable", f"{method} {url.path}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError) as error:
@@ -262,6 +266,19 @@ class ApiClient:
         finally:
             _SECONDS.labels(verb, resource.plural).observe(time.monotonic() - started)
             _REQUESTS.labels(verb, resource.plural, code).inc()
+
+
+def _read(obj: dict[str, Any]) -> dict[str, Any]:
+    """Without what nobody here reads, and is as long as all the rest: who wrote which field."""
+    obj.get("metadata", {}).pop("managedFields", None)
+    return obj
+
+
+def _event(line: bytes) -> WatchEvent:
+    event = cast(WatchEvent, from_json(line))
+    if event["type"] != "ERROR":
+        _read(cast(dict[str, Any], event["object"]))
+    return event
 
 
 async def _error(response: aiohttp.ClientResponse, *, is_write: bool) -> errors.ApiError:
