@@ -1,6 +1,7 @@
 """The operator process: wiring only. Watches feed caches and queues; the Lease decides whether workers serve them."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -152,4 +153,5 @@ def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message:
 def main(config: Path, http_port: int) -> None:
     """Run the operator with the installation file at `config`."""
     logs.configure()
+    gc.freeze()  # what was imported stays: a full collection that looks through it takes a tenth of a second
     asyncio.run(run(Installation.load(config), http_port))
