@@ -58,6 +58,7 @@ async def listeners(
     runner: Runner, told: "asyncio.Queue[tuple[str, str]]", monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Listeners]:
     monkeypatch.setattr(listeners_module, "LEAST_PAUSE", 0.001)
+    monkeypatch.setattr(listeners_module, "FIRST_RETRY", 0.001)
     made = Listeners(runner, told.put_nowait)
     yield made
     await made.close()

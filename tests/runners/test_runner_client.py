@@ -248,3 +248,19 @@ async def test_nobody_there() -> None:
         client = RunnerClient(session, lambda: KEYRING)
         with pytest.raises(RunnerError, match="no answer to bind"):
             await client.bind(Target("p-1", "127.0.0.1", "s-1", 1))
+
+
+async def test_a_connection_is_kept_and_each_answer_on_it_has_its_own_bound() -> None:
+    served: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = GOOD.model_dump_json().encode().ljust(MAX_BYTES * 2 // 3)
+        while True:
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            served.append(id(writer))
+            await reader.readuntil(b"\r\n\r\n")
+
+    async with calling(serve) as (client, target):
+        for _ in range(3):
+            assert await client.state(target, -1) == GOOD
+    assert served == [served[0]] * 3

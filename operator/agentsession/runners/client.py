@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -26,6 +27,8 @@ MAX_BYTES = 256 * 1024
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 """C0 and C1 controls, and what turns the direction of text or hides in it."""
 CALL_SECONDS = 5.0
+KEPT_SECONDS = 2.0
+"""How long a connection is kept for the next call: bind, prompt and polls follow each other closely."""
 WAIT_SECONDS = 25.0
 """How long a runner may keep a long poll open; below the protocol's 30 s."""
 
@@ -138,9 +141,12 @@ class RunnerClient:
 
 
 def runner_http() -> aiohttp.ClientSession:
-    """A session for calls to runners: no proxy, no cookies, no decompression, short lines, a connection for each."""
+    """A session for calls to runners: no proxy, no cookies, no decompression, short lines.
+
+    A connection is used again for the next call, if that comes soon.
+    """
     return aiohttp.ClientSession(
-        connector=_Connector(limit=0, force_close=True),
+        connector=_Connector(limit=0, keepalive_timeout=KEPT_SECONDS),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         max_line_size=8190,
@@ -157,6 +163,10 @@ class _Answer(ResponseHandler):
 
     _bytes = 0
 
+    def set_response_params(self, **params: Any) -> None:
+        self._bytes = 0
+        super().set_response_params(**params)
+
     def data_received(self, data: bytes) -> None:
         self._bytes += len(data)
         if self._bytes <= MAX_BYTES:
@@ -166,8 +176,8 @@ class _Answer(ResponseHandler):
 
 
 class _Connector(aiohttp.TCPConnector):
-    def __init__(self, *, limit: int, force_close: bool) -> None:
-        super().__init__(limit=limit, force_close=force_close)
+    def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
         self._factory = functools.partial(self._answer)
 
     def _answer(self) -> ResponseHandler:

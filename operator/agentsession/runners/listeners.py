@@ -10,8 +10,11 @@ from agentsession.runners.client import WAIT_SECONDS, RunnerClient, RunnerError,
 from agentsession_runner.protocol import State
 
 Key = tuple[str, str]
-LEAST_PAUSE, MOST_PAUSE = 0.05, 2.0
-"""Seconds between two polls; doubled by each one that fails or comes back early with nothing new."""
+LEAST_PAUSE = 0.05
+"""Seconds between two polls."""
+FIRST_RETRY, MOST_PAUSE = 0.25, 2.0
+"""The same after one that fails or comes back early with nothing new; doubled by each. A runner that has just started
+does not listen yet, and a second more until its agent is connected."""
 BURST = 30
 CHANGE_SECONDS = 1.0
 """A runner may cause BURST reconciles at once, and one every CHANGE_SECONDS in the long run: it may be hostile."""
@@ -89,7 +92,7 @@ class Listeners:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, key: Key, target: Target) -> None:
-        revision, pause = -1, LEAST_PAUSE
+        revision, pause = -1, FIRST_RETRY
         clock = asyncio.get_running_loop().time
         spent_until = 0.0
         while True:
@@ -98,7 +101,7 @@ class Listeners:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, MOST_PAUSE)
                 continue
-            pause = LEAST_PAUSE
+            pause = FIRST_RETRY
             if state.revision != revision:  # not what a bind or a prompt has heard meanwhile: nobody was told of that
                 revision = state.revision
                 if (current := self._of(key, target.pod_uid)) is not None:
