@@ -20,7 +20,7 @@ from .podview import PodView
 from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
 from .suspension import suspend
-from .trouble import OVERDUE, WIDENED, Trouble
+from .trouble import OUT_OF_TIME, WIDENED, Trouble
 from .turns import Progress, progress
 
 POLL = timedelta(seconds=5)
@@ -102,7 +102,7 @@ def _with_pod(
     engaged = _engaged(session, talk)
     if pod.ended:
         ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
-        final = engaged or ended.reason == OVERDUE
+        final = engaged or ended.reason == OUT_OF_TIME
         return _finish(session, seen, talk, ended, now) if final else _retry(session, seen, pod, ended, now)
     if seen.widened_by is not None:
         return _give_up(session, seen, pod, talk, _widened(seen.widened_by), now, CUT_OFF)

@@ -8,7 +8,7 @@ from agentsession_runner.protocol import State
 
 from .observed import Observed
 from .podview import PodView
-from .trouble import OVERDUE, Trouble
+from .trouble import OUT_OF_TIME, Trouble
 
 
 def over_limit(session: AgentSession, seen: Observed, pod: PodView, now: datetime) -> Trouble | None:
@@ -17,7 +17,7 @@ def over_limit(session: AgentSession, seen: Observed, pod: PodView, now: datetim
         return over
     left = deadline(session, pod, now)
     if left is not None and left <= timedelta(0):
-        return Trouble(OVERDUE, f"limits.wallClock: {session.spec.limits.wall_clock} are over")
+        return Trouble(OUT_OF_TIME, f"limits.wallClock: {session.spec.limits.wall_clock} are over")
     return None
 
 

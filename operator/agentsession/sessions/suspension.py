@@ -17,7 +17,7 @@ from .observed import Observed
 from .plan import Drain, Listen, Plan
 from .podview import PodView
 from .removal import CUT_OFF, remove
-from .trouble import OVERDUE
+from .trouble import OUT_OF_TIME
 from .turns import Progress, was_continued
 
 DRAIN_PERIOD = timedelta(seconds=1)
@@ -33,7 +33,7 @@ def suspend(session: AgentSession, seen: Observed, talk: Progress, install: Inst
     pod, asked = seen.pod, any(turn.state == "Running" for turn in session.status.turns)
     if pod is None and not asked:
         return _without_runner(session, seen, install, now)
-    timed_out = pod is not None and pod.trouble is not None and pod.trouble.reason == OVERDUE
+    timed_out = pod is not None and pod.trouble is not None and pod.trouble.reason == OUT_OF_TIME
     if pod is not None and not leaving and (timed_out or seen.widened_by is not None):
         return None
     if talk.running and pod is not None and pod.ip is not None and _may_tell_more(session, seen, pod, install, now):

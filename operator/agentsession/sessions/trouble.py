@@ -18,7 +18,7 @@ NODE_ENDED = {"Evicted", "NodeLost", "Shutdown", "Terminated", "NodeShutdown", "
 """Reasons of a pod that its node ended."""
 POD_REFUSED = "PodRefused"
 """The API server does not take the pod, or the node that it was given to does not."""
-OVERDUE = "WallClockExceeded"
+OUT_OF_TIME = "WallClockExceeded"
 """The pod has had its activeDeadlineSeconds, whatever it did with them."""
 WIDENED = "WidenedByPolicy"
 """A NetworkPolicy of somebody else's lets the pod reach more."""
@@ -46,7 +46,7 @@ def diagnose(status: PodStatus, contain: ContainerState, runner: ContainerState)
 
 def _ended_by_cluster(status: PodStatus) -> Trouble | None:
     if status.reason == "DeadlineExceeded":
-        return Trouble(OVERDUE, "limits.wallClock is over")
+        return Trouble(OUT_OF_TIME, "limits.wallClock is over")
     if status.reason in NODE_ENDED:
         return _evicted(status.message or status.reason)
     for condition in status.conditions:  # who deletes or ends a pod for the cluster's sake says so before
