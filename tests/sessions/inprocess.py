@@ -25,7 +25,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ConflictError, NotFoundError
 from agentsession.kube.objects import Key, KubeObject, key_of, uid_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, PODS, Resource
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, EVENTS, PODS, Resource
 from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
 from agentsession.queues import Queues
@@ -176,6 +176,16 @@ class Place:
                 now = await self.now(session)
                 if any(item.type == "Ready" and item.reason == reason for item in now.status.conditions):
                     return now
+                await asyncio.sleep(0.02)
+
+    async def told(self, session: AgentSession, *reasons: str) -> list[str]:
+        """Wait until Events give those reasons, which is after its status does; returns what all of its Events give."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                found = await self.api.list(EVENTS, namespace=self.namespace)
+                told = [event["reason"] for event in found.items if event["regarding"]["uid"] == session.metadata.uid]
+                if set(reasons) <= set(told):
+                    return told
                 await asyncio.sleep(0.02)
 
     async def pod(self, session: AgentSession) -> KubeObject | None:

@@ -12,7 +12,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ConflictError
 from agentsession.kube.objects import KubeObject, annotations_of, key_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, EVENTS, NETWORKPOLICIES, PODS
+from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_LABEL
 from agentsession.sessions.controller import NotLeadingError
 
@@ -44,13 +44,8 @@ async def test_the_whole_way(world: World) -> None:
     assert done.status.session_id == CONVERSATION
     assert done.status.usage is not None
     assert (done.status.usage.requests, done.status.usage.output_tokens, done.status.usage.estimated) == (2, 7, False)
-    told = await _events(world, session)
+    told = await world.told(session, "Connected", "Completed")
     assert sorted(reason for reason in told if reason != "Unschedulable") == ["Completed", "Connected"]
-
-
-async def _events(world: World, session: AgentSession) -> list[str]:
-    found = await world.api.list(EVENTS, namespace=world.namespace)
-    return [event["reason"] for event in found.items if event["regarding"]["uid"] == session.metadata.uid]
 
 
 async def test_the_pod_is_granted_to_its_session_alone(world: World) -> None:

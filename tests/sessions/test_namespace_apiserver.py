@@ -42,9 +42,9 @@ async def test_it_goes_with_all_that_is_in_it(connection: Connection, api: ApiCl
         await place.tenant(sessions={"maxConcurrent": 2})
         works, starts = await place.session("works"), await place.session("starts")
         await place.run(works)
-        await place.says(works, "Connected")
-        await place.made(starts)
-        await place.says(await place.session("waits"), "TenantAtCapacity")
+        await place.told(starts, "Unschedulable")  # there is no node
+        waits = await place.session("waits")
+        await asyncio.gather(place.told(works, "Connected"), place.told(waits, "TenantAtCapacity"))
         before = proxy.writes
         await api.delete(NAMESPACES, ("", name))
         await _gone(api, name)

@@ -11,7 +11,7 @@ import pytest
 from agentsession.api.session import AgentSession
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
-from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS, EVENTS
+from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS
 from agentsession.resources.names import GRANT_ANNOTATION
 from agentsession.sessions.turns import GO_ON
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID
@@ -78,9 +78,7 @@ async def test_a_session_that_is_cut_off_goes_on_and_ends_with_an_answer(world: 
     assert done.status.workspace == held.status.workspace
     assert done.status.result is not None
     assert done.status.result.text == GO_ON.upper()
-    events = await world.api.list(EVENTS, namespace=world.namespace)
-    told = {event["reason"] for event in events.items if event["regarding"]["uid"] == session.metadata.uid}
-    assert told >= {"Connected", "Suspended", "Completed"}
+    await world.told(session, "Connected", "Suspended", "Completed")
 
 
 async def test_a_session_that_is_held_takes_no_slot_and_starts_when_it_is_let(world: World) -> None:
