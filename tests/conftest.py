@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Container, Iterator
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from devcluster.controlplane import ControlPlane
 from tests.sessions.inprocess import World, operating
 
 TIERS = ("unit", "apiserver", "kwok", "node")
-_seconds: Counter[str] = Counter()
+_seconds: defaultdict[str, float] = defaultdict(float)
 
 
 def _tier(keywords: Container[str]) -> str:

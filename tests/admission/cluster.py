@@ -18,7 +18,7 @@ from agentsession.kube.connection import Connection
 from agentsession.kube.resource import Resource
 from agentsession.resources.tenancy import service_account
 from devcluster.demo.scene import ALLOWED
-from devcluster.install import kubectl
+from devcluster.kubectl import kubectl
 from tests.chart.helm import NAMESPACE, RELEASE, Manifest, one, render
 
 VALUES = {

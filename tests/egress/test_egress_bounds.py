@@ -245,7 +245,7 @@ class Queue(Executor):
     def __init__(self) -> None:
         self.jobs: list[tuple[str, Future[Any]]] = []
 
-    def submit(self, _: Any, /, *args: Any, **__: Any) -> Future[Any]:  # type: ignore[override]
+    def submit(self, _: Any, /, *args: Any, **__: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self.jobs.append((bytes(args[1]).decode(), future))
         return future
@@ -325,7 +325,7 @@ async def test_an_unknown_route_is_refused_as_slowly(
         assert answer.status == 404
     for path in ("/v1/files", "/v1/identity"):
         async with aiohttp.ClientSession(plane.url, headers=HEADERS) as stranger:
-            asking = asyncio.create_task(stranger.post(path))  # type: ignore[arg-type]
+            asking = asyncio.create_task(stranger.post(path))
             await asyncio.wait([asking], timeout=0.2)
             assert not asking.done()
             asking.cancel()

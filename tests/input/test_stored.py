@@ -16,7 +16,8 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import InvalidError, NotFoundError
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, EVENTS, Resource
 from tests.kstatus import kstatus
-from tests.sessions.inprocess import CRDS, SECONDS, World, operating, serve_kinds
+from tests.kube.kinds import CRDS
+from tests.sessions.inprocess import SECONDS, World, operating, serve_kinds
 
 pytestmark = pytest.mark.apiserver
 

@@ -248,7 +248,8 @@ def _shares(slow: float) -> tuple[int, float]:
     async def scenario() -> tuple[int, float]:
         server = LeaseHolder()
         replicas = [Candidate(name, server, [slow] * 1000) for name in ("one", "other")]
-        terms, led = 0, []
+        terms = 0
+        led: list[bool] = []
         for second in range(300):
             for number, replica in enumerate(replicas):
                 if replica.task.done():

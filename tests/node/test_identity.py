@@ -22,7 +22,8 @@ from agentsession.resources.names import EGRESS_KEYS, GRANT_ANNOTATION, OPERATOR
 from agentsession_runner.protocol import SERVICE_ACCOUNT_TOKEN
 from devcluster.errors import DevclusterError
 from devcluster.install import NAMESPACE as SYSTEM
-from devcluster.install import RELEASE, kubectl
+from devcluster.install import RELEASE
+from devcluster.kubectl import kubectl
 
 from .attacker import (
     IDENTITY,

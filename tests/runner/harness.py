@@ -7,10 +7,11 @@ import re
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -276,7 +277,12 @@ class Runner(Caller):
 
 @asynccontextmanager
 async def serving(
-    egress: Egress, layout: Layout, options: AgentOptions, *, bound: bool = True, **more: str
+    egress: Egress,
+    layout: Layout,
+    options: AgentOptions,
+    more: Mapping[str, str] = MappingProxyType({}),
+    *,
+    bound: bool = True,
 ) -> AsyncIterator[Runner]:
     """A runner process that serves under `layout`, `more` in its environment; killed with its children at the end."""
     process = await asyncio.create_subprocess_exec(
@@ -325,6 +331,11 @@ async def result(client: ClaudeSDKClient) -> ResultMessage:
 
 async def unprotected(options: ClaudeAgentOptions, prompt: str) -> ResultMessage:
     """One turn of a CLI that is not a runner's."""
-    async with asyncio.timeout(PATIENCE), ClaudeSDKClient(options) as client:
-        await client.query(prompt)
-        return await result(client)
+    client = ClaudeSDKClient(options)
+    async with asyncio.timeout(PATIENCE):
+        try:
+            await client.connect()
+            await client.query(prompt)
+            return await result(client)
+        finally:
+            await client.disconnect()

@@ -107,7 +107,7 @@ async def test_what_is_between_good_lines_takes_nothing_away(told: Told) -> None
     """The end of a write that was cut off, a line of zeros as after a power cut, a huge one, and another session's."""
     odd = (b'{"type":"user","mess\n', bytes(4096) + b"\n", b'{"type":"user","text":"' + b"x" * (20 << 20) + b'"}\n')
     foreign = [line.replace(told.transcript.stem.encode(), str(uuid.uuid4()).encode()) for line in told.lines]
-    async with serving(told.egress, told.layout, options(), **told.left(*foreign, *odd)) as runner:
+    async with serving(told.egress, told.layout, options(), told.left(*foreign, *odd)) as runner:
         assert (await runner.ask("[[say: More.]]")).text == "More."
         assert (await runner.state()).session_id == told.transcript.stem
     assert told.questions() == [0, 1, 2]
@@ -118,7 +118,7 @@ async def test_what_is_between_good_lines_takes_nothing_away(told: Told) -> None
 async def test_what_is_lost_is_lost_and_the_rest_goes_on(told: Told) -> None:
     """Nothing tells: a volume that loses writes is not noticed here."""
     first = next(n for n, line in enumerate(told.lines) if b'"type":"assistant"' in line)
-    async with serving(told.egress, told.layout, options(), **told.left(*told.lines[first + 1 :])) as runner:
+    async with serving(told.egress, told.layout, options(), told.left(*told.lines[first + 1 :])) as runner:
         assert (await runner.ask("[[say: More.]]")).text == "More."
     assert told.questions() == [1, 2]
 
@@ -127,7 +127,7 @@ async def test_what_is_lost_is_lost_and_the_rest_goes_on(told: Told) -> None:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_where_no_line_is_left_no_conversation_begins(told: Told, lines: list[bytes]) -> None:
     before = len(bodies(told.model))
-    async with serving(told.egress, told.layout, options(), **told.left(*lines)) as runner:
+    async with serving(told.egress, told.layout, options(), told.left(*lines)) as runner:
         state = await runner.until(lambda s: s.phase != "Starting")
     assert state.phase == "Failed"
     assert "No conversation found" in state.message
@@ -143,7 +143,7 @@ async def test_a_pipe_in_its_place_holds_nobody_up(told: Told) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(5), ClaudeSDKClient(safe):
             pass
-    async with serving(told.egress, told.layout, options(), **left) as runner:
+    async with serving(told.egress, told.layout, options(), left) as runner:
         state = await runner.until(lambda s: s.phase != "Starting")
     told.transcript.unlink()
     assert state.phase == "Failed"

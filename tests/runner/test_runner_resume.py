@@ -41,7 +41,7 @@ async def test_all_that_was_said_goes_on(egress: Egress, model: Scripted, layout
         await runner.ask("[[say: Second.]]")
         assert await runner.terminate() == EXIT_TERMINATED
     before = len(bodies(model))
-    async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
+    async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
         assert (await ready(runner)).session_id == first.session_id
         assert len(bodies(model)) == before, "a resume alone asked the model"
         assert (await runner.ask("[[say: Third.]]")).text == "Third."
@@ -67,7 +67,7 @@ async def test_a_turn_that_is_drained_can_be_gone_on_with(
         assert await runner.terminate() == EXIT_TERMINATED
         with pytest.raises(ProcessLookupError):
             os.kill(cli, 0)
-    async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
+    async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
         assert (await runner.ask(GO_ON)).phase == "Completed"
     last_body = said(bodies(model)[-1])
     assert last_body.index(json.dumps(work)[1:-1]) < last_body.index("interrupted") < last_body.index(GO_ON)
@@ -86,7 +86,7 @@ async def test_a_drain_right_after_a_prompt_leaves_no_doubt_whether_it_was_asked
         assert await runner.terminate() == EXIT_TERMINATED
     told = {turn.uuid: turn.phase for turn in last.turns}.get(prompt)
     more = resumed(first.session_id) if told else {ENV_SESSION_ID: str(first.session_id)}
-    async with serving(egress, prepared(layout.root), options(), **more) as runner:
+    async with serving(egress, prepared(layout.root), options(), more) as runner:
         assert (await runner.ask(GO_ON)).phase == "Completed"
         assert (await runner.state()).session_id == first.session_id
     assert (told is not None) == ("Never mind." in said(bodies(model)[-1]))
@@ -108,7 +108,7 @@ async def test_a_killed_runner_leaves_a_conversation_that_can_be_gone_on_with(
     (transcript,) = layout.claude.glob("projects/*/*.jsonl")
     with transcript.open("a") as half_written:
         half_written.write('{"type":"user","mess')
-    async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
+    async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
         assert (await runner.ask(GO_ON)).phase == "Completed"
     last = said(bodies(model)[-1])
     assert last.index("First.") < last.index("> begun") < last.index(GO_ON)
@@ -120,7 +120,7 @@ async def test_a_fresh_conversation_under_an_id_that_was_told_before(
     async with serving(egress, layout, options()) as runner:
         first = await ready(runner)
         assert await runner.terminate() == EXIT_TERMINATED
-    async with serving(egress, prepared(layout.root), options(), **{ENV_SESSION_ID: str(first.session_id)}) as runner:
+    async with serving(egress, prepared(layout.root), options(), {ENV_SESSION_ID: str(first.session_id)}) as runner:
         assert (await runner.ask("[[say: Hello.]]")).text == "Hello."
     assert {record.session for record in model.records.records()} == {first.session_id}
 
@@ -128,7 +128,7 @@ async def test_a_fresh_conversation_under_an_id_that_was_told_before(
 async def test_a_conversation_that_is_not_there_is_not_begun_anew(
     egress: Egress, model: Scripted, layout: Layout
 ) -> None:
-    async with serving(egress, layout, options(), **resumed(str(uuid.uuid4()))) as runner:
+    async with serving(egress, layout, options(), resumed(str(uuid.uuid4()))) as runner:
         state = await runner.until(lambda s: s.phase != "Starting")
         assert state.phase == "Failed"
         assert "No conversation found" in state.message
@@ -145,7 +145,7 @@ async def test_what_an_agent_plants_for_its_next_runner_changes_nothing(
         await runner.ask("[[say: First.]]")
         assert await runner.terminate() == EXIT_TERMINATED
     plant(layout, ran=tmp_path / "ran")
-    async with serving(egress, prepared(layout.root), options(), **resumed(first.session_id)) as runner:
+    async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
         assert (await runner.ask('[[tool: Bash {"command": "env"}]]')).phase == "Completed"
     assert "First." in said(bodies(model)[-1])
     assert "PLANT" not in json.dumps(bodies(model))

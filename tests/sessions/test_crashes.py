@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -112,7 +112,7 @@ async def a_place(api: ApiClient) -> AsyncIterator[tuple[Place, Node]]:
 class Story:
     """A session, and how one knows that all is done."""
 
-    spec: Mapping[str, object]
+    spec: Mapping[str, Any]
     asked: tuple[str, ...]
     done: Callable[[AgentSession, Sequence[KubeObject]], bool]
 

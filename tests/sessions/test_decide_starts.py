@@ -122,7 +122,7 @@ def test_a_pod_that_the_operator_did_not_make_is_removed_and_never_served() -> N
 
 
 UNBOUND = Claim("workspace-default", "Pending")
-WAITS = {"ip": None, "running": False, "contained": False, "set_up": False}
+WAITS: dict[str, Any] = {"ip": None, "running": False, "contained": False, "set_up": False}
 
 
 class TestHeldUp:

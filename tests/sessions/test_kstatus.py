@@ -1,6 +1,7 @@
 """Tools that know nothing of sessions judge them rightly at each step of their way."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -9,14 +10,14 @@ from agentsession.api.session import AgentSession, AgentSessionStatus, Workspace
 from agentsession.sessions import report
 from agentsession.sessions.decide import decide
 from agentsession.sessions.observed import Observed
-from agentsession.sessions.podview import Trouble
+from agentsession.sessions.trouble import Trouble
 from tests.kstatus import Verdict, kstatus
 
 from .build import INSTALL, NOW, known, observed, pod, runner, said, session, tenant
 
 pytestmark = pytest.mark.unit
 
-TALK = {"lifecycle": "LongRunning"}
+TALK: dict[str, Any] = {"lifecycle": "LongRunning"}
 WORKING = AgentSessionStatus(turns=[known()])
 
 
