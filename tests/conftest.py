@@ -22,9 +22,13 @@ def _tier(keywords: Container[str]) -> str:
     return next((tier for tier in TIERS if tier in keywords), TIERS[0])
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The fast tiers first, so that what is wrong is seen early."""
+    """The fast tiers first, so that what is wrong is seen early; what shares the one node, one test after the other."""
     items.sort(key=lambda item: TIERS.index(_tier(item.keywords)))
+    for item in items:
+        if _tier(item.keywords) == "node":
+            item.add_marker(pytest.mark.xdist_group("node"))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -23,6 +23,9 @@ PROGRAMS = {
 }
 """What a tier's tests start, built beforehand so that no test waits for a build. devcluster sees to the node's own."""
 
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup")
+"""The tests of the one node are a group, which one process runs; each process has a control plane of its own."""
+
 
 def main() -> int:
     """The command line. 1 means that a check or a test failed."""
@@ -37,7 +40,7 @@ def main() -> int:
     except DevclusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    tested = _run(sys.executable, "-m", "pytest", "-m", " or ".join(tiers), "--durations=10", "-r", "fE")
+    tested = _run(sys.executable, "-m", "pytest", *PARALLEL, "-m", " or ".join(tiers), "--durations=10", "-r", "fE")
     return 0 if all(checked) and tested else 1
 
 

@@ -69,7 +69,11 @@ def test_a_keyring_survives_its_secret() -> None:
     assert verify(loaded.sign({"aud": "a"}), rotated.jwks(), "a")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", json.dumps([{"kid": "x", "created": NOW.isoformat(), "jwk": {}}])])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", json.dumps([{"kid": "x", "created": NOW.isoformat(), "jwk": {}}])],
+    ids=["empty", "no key", "no JSON", "no private key"],
+)
 def test_what_is_no_keyring_is_not_loaded(text: str) -> None:
     with pytest.raises((ValueError, jwt.PyJWTError)):
         Keyring.load(text)
@@ -99,18 +103,18 @@ def _with_public_key_as_secret() -> str:
 @pytest.mark.parametrize(
     "token",
     [
-        "",
-        "a.b.c",
-        "\x00",
-        "é.é.é",
-        _foreign({"aud": "a"}),
-        _foreign({"aud": "a"}, kid="another"),
-        _with_public_key_as_secret(),
-        _unsigned(),
-        KEYRING.sign({"aud": "b"}),
-        KEYRING.sign({}),
-        KEYRING.sign({"aud": "a", "exp": 1}),
-        KEYRING.sign({"aud": "a"})[:-4] + "AAAA",
+        pytest.param("", id="empty"),
+        pytest.param("a.b.c", id="three parts"),
+        pytest.param("\x00", id="a null character"),
+        pytest.param("é.é.é", id="no ASCII"),
+        pytest.param(_foreign({"aud": "a"}), id="foreign key"),
+        pytest.param(_foreign({"aud": "a"}, kid="another"), id="foreign key's name"),
+        pytest.param(_with_public_key_as_secret(), id="public key as secret"),
+        pytest.param(_unsigned(), id="unsigned"),
+        pytest.param(KEYRING.sign({"aud": "b"}), id="other audience"),
+        pytest.param(KEYRING.sign({}), id="no audience"),
+        pytest.param(KEYRING.sign({"aud": "a", "exp": 1}), id="expired"),
+        pytest.param(KEYRING.sign({"aud": "a"})[:-4] + "AAAA", id="other signature"),
     ],
 )
 def test_what_was_not_signed_for_this_is_refused(token: str) -> None:
