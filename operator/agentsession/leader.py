@@ -12,6 +12,10 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.worker import work
+from agentsession.pools import act as pools_act
+from agentsession.pools import observe as pools_observe
+from agentsession.pools.controller import PoolController
+from agentsession.pools.observed import Refused
 from agentsession.queues import Queues
 from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import RunnerClient
@@ -24,6 +28,7 @@ from agentsession.tenants.controller import TenantController
 from agentsession.usage.meters import Meters, Resolve, resolve_peers
 
 SESSION_WORKERS = 20
+POOL_WORKERS = 4
 TENANT_WORKERS = 4
 
 
@@ -64,17 +69,31 @@ class Leader:
         client = RunnerClient(runners, keyring)
         self.listeners = Listeners(client, queues.sessions.add)
         starting: set[Slot] = set()
+        claimed: set[str] = set()
         self.sessions = SessionController(
             api,
             caches,
-            Observer(api, caches, self.listeners, self.meters, install, keyring, starting),
-            Actor(api, caches, self.listeners, client, install, surroundings, keyring, epoch, starting),
+            Observer(api, caches, self.listeners, self.meters, install, surroundings, keyring, starting, claimed),
+            Actor(api, caches, self.listeners, client, install, surroundings, keyring, epoch, starting, claimed),
             self.listeners,
             self.meters,
             self._recorder,
             install,
             leading,
             now,
+        )
+        refused: dict[str, Refused] = {}
+        self.pools = PoolController(
+            api,
+            caches,
+            pools_observe.Observer(caches, install, surroundings, keyring, refused),
+            pools_act.Actor(api, caches, install, surroundings, keyring),
+            self._recorder,
+            install,
+            refused,
+            leading,
+            busy=lambda: len(queues.sessions) > 0,
+            now=now,
         )
         self.tenants = TenantController(api, caches, self.meters, self._recorder, install, queues.tenant_changed)
 
@@ -88,6 +107,8 @@ class Leader:
                 group.create_task(self._recorder.run(), name="events")
                 for _ in range(SESSION_WORKERS):
                     group.create_task(work("sessions", self._queues.sessions, self.sessions.reconcile))
+                for _ in range(POOL_WORKERS):
+                    group.create_task(work("pools", self._queues.pools, self.pools.reconcile))
                 for _ in range(TENANT_WORKERS):
                     group.create_task(work("tenants", self._queues.tenants, self.tenants.reconcile))
         finally:

@@ -5,12 +5,12 @@ from functools import partial
 from pydantic import ValidationError
 
 from agentsession.api.conditions import FINISHED, READY
-from agentsession.keys.grant import Grant
-from agentsession.keys.keyring import InvalidTokenError
+from agentsession.keys.seals import Seals
 from agentsession.kube.cache import Changed
 from agentsession.kube.caches import Caches
 from agentsession.kube.objects import Key, KubeObject, annotations_of, condition_of, controller_of, key_of, labels_of
 from agentsession.kube.resource import (
+    AGENTPOOLS,
     AGENTSESSIONS,
     AGENTTENANTS,
     NAMESPACES,
@@ -21,9 +21,9 @@ from agentsession.kube.resource import (
     Resource,
 )
 from agentsession.kube.workqueue import Priority, WorkQueue
-from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL
+from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, TENANT_LABEL
 from agentsession.sessions.podview import view
-from agentsession.sessions.slots import next_waiting, tenant_of
+from agentsession.sessions.slots import next_claimants, next_waiting, pool_of, tenant_of
 
 
 class Queues:
@@ -33,8 +33,10 @@ class Queues:
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
         self.sessions = WorkQueue("sessions")
+        self.pools = WorkQueue("pools")
         self.tenants = WorkQueue("tenants")
         self._views: dict[Key, object] = {}
+        self._generations: dict[Key, object] = {}
         self._open = False
 
     def open(self) -> None:
@@ -42,6 +44,8 @@ class Queues:
         self._open = True
         for session in self._caches.sessions:
             self._session_changed(key_of(session), session)
+        for pool in self._caches.pools:
+            self.pools.add(key_of(pool))
         for tenant in self._caches.tenants:
             self.tenants.add(key_of(tenant))
 
@@ -49,6 +53,7 @@ class Queues:
         """By watched kind: what to do when an object of it changed."""
         handlers: dict[Resource, Changed] = {
             AGENTSESSIONS: self._session_changed,
+            AGENTPOOLS: self._pool_changed,
             AGENTTENANTS: lambda key, _: self.tenants.add(key),
             PODS: self._pod_changed,
             NETWORKPOLICIES: lambda key, _: self._namespace_changed(key[0]),
@@ -63,6 +68,7 @@ class Queues:
         for session in self._unfinished(tenant[0]):
             if tenant_of(session) == tenant[1]:
                 self.sessions.add(key_of(session))
+        self._pools_changed(tenant[0])
 
     def _pass_on(self, handler: Changed, key: Key, obj: KubeObject | None) -> None:
         if self._open:
@@ -72,15 +78,41 @@ class Queues:
         new = session is not None and condition_of(session, READY) == ("", "")
         self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
 
+    def _pool_changed(self, key: Key, pool: KubeObject | None) -> None:
+        """Sessions that name it and have no runner wait for it to appear, or for its template to change."""
+        known = self._caches.pools.get(key)
+        generation = known["metadata"].get("generation") if known is not None else None
+        if pool is not None and self._generations.get(key) == generation:
+            return  # its own status
+        self._generations[key] = generation
+        self.pools.add(key)
+        for session in self._unfinished(key[0]):
+            if pool_of(session) == key[1]:
+                self.sessions.add(key_of(session))
+
+    def _runner_changed(self, pool_uid: str) -> None:
+        """Of a pool: it may have to be replaced, or be one that a session waits for."""
+        pool = self._caches.pools.by_uid(pool_uid)
+        if pool is None:
+            return
+        key = key_of(pool)
+        self.pools.add(key)
+        free = sum(SESSION_LABEL not in labels_of(pod) for pod in self._caches.pods.indexed(pool_uid))
+        for session in next_claimants(self._caches.sessions.in_namespace(key[0]), key[1], free):
+            self.sessions.add(key_of(session), Priority.HIGH)
+
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
         if self._looks_the_same(key):
             return
+        if pod is not None and (pool_uid := labels_of(pod).get(POOL_LABEL)) is not None:
+            self._runner_changed(pool_uid)
         owner = controller_of(pod) if pod is not None else None
         if owner is not None and owner.get("kind") == AGENTSESSIONS.kind:
             self.sessions.add((key[0], owner["name"]))
         if pod is None:  # a resync found it gone, and cannot say whose it was
             for session in self._unfinished(key[0]):
                 self.sessions.add(key_of(session))
+            self._pools_changed(key[0])
         elif self._caches.pods.get(key) is None:
             self._slot_freed((key[0], labels_of(pod).get(TENANT_LABEL, "")))
 
@@ -91,7 +123,7 @@ class Queues:
             self._views.pop(key, None)
             return False
         try:
-            looks = (view(pod, _unverified), annotations_of(pod).get(GRANT_ANNOTATION), labels_of(pod))
+            looks = (view(pod, UNVERIFIED), annotations_of(pod), labels_of(pod))
         except ValidationError:  # a pod's status may hold nonsense: its session's affair, not the watch's
             return False
         if self._views.get(key) == looks:
@@ -110,8 +142,13 @@ class Queues:
         for tenant in self._caches.tenants.in_namespace(namespace):
             self.tenants.add(key_of(tenant))
 
+    def _pools_changed(self, namespace: str) -> None:
+        for pool in self._caches.pools.in_namespace(namespace):
+            self.pools.add(key_of(pool))
+
     def _namespace_changed(self, namespace: str) -> None:
         self._tenants_changed(namespace)
+        self._pools_changed(namespace)
         for session in self._unfinished(namespace):
             self.sessions.add(key_of(session))
 
@@ -119,8 +156,8 @@ class Queues:
         return [session for session in self._caches.sessions.in_namespace(namespace) if not _finished(session)]
 
 
-def _unverified(_: str) -> Grant:
-    raise InvalidTokenError("only the leader has the keys")
+UNVERIFIED = Seals(lambda: {"keys": []})
+"""Only the leader has the keys."""
 
 
 def _finished(session: KubeObject) -> bool:

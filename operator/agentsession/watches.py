@@ -16,6 +16,7 @@ from agentsession.kube.connection import Connection
 from agentsession.kube.login import kopf_credentials
 from agentsession.kube.objects import KubeObject, key_of
 from agentsession.kube.resource import (
+    AGENTPOOLS,
     AGENTSESSIONS,
     AGENTTENANTS,
     NAMESPACES,
@@ -30,7 +31,7 @@ from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
 
 OURS = f"{RUNNER_LABEL}=true"
-BY_REFLECTOR = (AGENTSESSIONS, PODS)
+BY_REFLECTOR = (AGENTSESSIONS, AGENTPOOLS, PODS)
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -69,6 +70,7 @@ def watched(caches: Caches) -> list[tuple[Resource, Store, str]]:
     """Every kind that is watched, its cache, and the label selector that the server filters by."""
     return [
         (AGENTSESSIONS, caches.sessions, ""),
+        (AGENTPOOLS, caches.pools, ""),
         (AGENTTENANTS, caches.tenants, ""),
         (PODS, caches.pods, OURS),
         (NETWORKPOLICIES, caches.policies, ""),

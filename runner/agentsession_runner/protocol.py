@@ -1,6 +1,6 @@
 """The wire between the control side and a runner; both import this module, and it imports neither.
 
-    POST /v1/bind       BindRequest   -> State    idempotent by session; another session: 409
+    POST /v1/bind       BindRequest   -> State    idempotent by session, as its prompt is by uuid; another session: 409
     POST /v1/prompt     PromptRequest -> State    deduplicated by uuid
     GET  /v1/state?after=N&wait=S     -> State    returns when revision > N, or after S seconds (at most 30)
     GET  /v1/events?after=N           -> text/event-stream of Event
@@ -8,6 +8,7 @@
     POST /v1/drain                    -> State    at once; then no more prompts, the running turn is interrupted and
                                                   the agent ended. The last State stays to be read until SIGTERM
     GET  /healthz                                 no token
+    GET  /readyz                                  no token; 200 once the agent is connected
 
 Every other call carries `Authorization: Bearer` with an EdDSA token of the control side that names the audience
 CALL_AUDIENCE, pod UID, slot, session UID and action, and expires within a minute. Errors are ErrorBody.
@@ -19,6 +20,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 PORT = 8700
+READY_PATH = "/readyz"
 CALL_AUDIENCE = "agentsession/call"
 IDENTITY_AUDIENCE = "agentsession-egress"
 """Audience of the projected service account token that the init container exchanges."""
@@ -105,17 +107,18 @@ class AgentOptions(Wire):
     subagents: dict[str, Subagent] = {}
 
 
-class BindRequest(Wire):
-    """Binds the runner to the session that its grant names."""
-
-    session_uid: str = Field(max_length=64)
-
-
 class PromptRequest(Wire):
     """One prompt."""
 
     uuid: str = Field(max_length=64, description="Chosen by the control side; a second delivery is ignored.")
     text: str = Field(max_length=200_000)
+
+
+class BindRequest(Wire):
+    """Binds the runner to the session that its grant names."""
+
+    session_uid: str = Field(max_length=64)
+    prompt: PromptRequest | None = Field(default=None, description="To be asked at once.")
 
 
 class TurnState(Wire):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from .auth import CallVerifier
 from .errors import RefusedError
-from .protocol import Action, BindRequest, ErrorBody, PromptRequest
+from .protocol import READY_PATH, Action, BindRequest, ErrorBody, PromptRequest
 from .session import Session
 from .text import one_line
 
@@ -60,6 +60,7 @@ class Server:
                 web.post("/v1/interrupt", self._interrupt),
                 web.post("/v1/drain", self._drain),
                 web.get("/healthz", self._healthz),
+                web.get(READY_PATH, self._readyz),
             ]
         )
         return app
@@ -73,9 +74,12 @@ class Server:
 
     async def _bind(self, request: web.Request) -> web.Response:
         session_uid = await self._caller(request, "bind")
-        if (await _body(request, BindRequest)).session_uid != session_uid:
+        asked = await _body(request, BindRequest)
+        if asked.session_uid != session_uid:
             raise RefusedError(403, "the call token is for another session")
         self._session.bind(session_uid)
+        if asked.prompt is not None:
+            self._session.prompt(asked.prompt)
         return _json(self._journal.state)
 
     async def _prompt(self, request: web.Request) -> web.Response:
@@ -109,6 +113,10 @@ class Server:
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        phase = self._journal.state.phase
+        return web.Response(text=phase, status=200 if phase in ("Ready", "Busy") else 503)
 
 
 async def _body(request: web.Request, model: type[Body]) -> Body:

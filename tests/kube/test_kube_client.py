@@ -8,7 +8,7 @@ import pytest
 
 from agentsession.kube import client as client_module
 from agentsession.kube import errors
-from agentsession.kube.client import ApiClient, PatchOperation
+from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.objects import KubeObject, key_of, uid_of
 from agentsession.kube.resource import (
@@ -131,8 +131,8 @@ async def test_status_is_applied_as_a_whole_to_that_very_object(api: ApiClient, 
 async def test_patches_hold_to_their_guards(api: ApiClient, namespace: str) -> None:
     made = await api.create(CONFIGMAPS, configmap(namespace, x="1"))
     version = made["metadata"]["resourceVersion"]
-    guard: PatchOperation = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
-    change: PatchOperation = {"op": "replace", "path": "/data/x", "value": "2"}
+    guard = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+    change = {"op": "replace", "path": "/data/x", "value": "2"}
     patched = await api.json_patch(CONFIGMAPS, key_of(made), [guard, change])
     assert patched["data"] == {"x": "2"}
     with pytest.raises(errors.InvalidError):

@@ -18,12 +18,16 @@ def names(objects: list[KubeObject]) -> list[str]:
     return sorted(key_of(obj)[1] for obj in objects)
 
 
+def owner(obj: KubeObject) -> list[str]:
+    return [uid] if (uid := owner_uid(obj)) else []
+
+
 def without_version(obj: KubeObject) -> KubeObject:
     return {**obj, "metadata": {**obj["metadata"], "resourceVersion": "not a number"}}
 
 
 def test_objects_are_found_every_way() -> None:
-    store = Store(index=owner_uid)
+    store = Store(index=owner)
     one = pod("a", owner="session")
     two = pod("b", namespace="far")
     assert store.observe("ADDED", one)
@@ -37,7 +41,7 @@ def test_objects_are_found_every_way() -> None:
 
 
 def test_indices_follow_changes() -> None:
-    store = Store(index=owner_uid)
+    store = Store(index=owner)
     store.observe("ADDED", pod("a", 1, owner="pool"))
     store.observe("MODIFIED", pod("a", 2, owner="session"))
     assert store.indexed("pool") == []
@@ -116,7 +120,7 @@ def test_the_memory_of_deletions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 @given(st.permutations(range(1, 8)), st.booleans())
 def test_the_order_of_arrival_does_not_matter(order: list[int], deleted: bool) -> None:
-    store = Store(index=owner_uid)
+    store = Store(index=owner)
     for version in order:
         last = version == 7 and deleted
         store.observe("DELETED" if last else "MODIFIED", pod("a", version, owner=f"owner-{version}"))

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from agentsession.api.session import AgentSessionStatus, WorkspaceStatus
+from agentsession.api.installation import Installation
+from agentsession.api.session import AgentSession, AgentSessionStatus, WorkspaceStatus
+from agentsession.api.tenant import AgentTenant
 from agentsession.resources.grants import grant_manifest
 from agentsession.resources.network import network_policy
-from agentsession.resources.pod import runner_pod
+from agentsession.resources.pod import session_pod
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import service_account, workspace_claim
+from agentsession.sessions.offer import template_of
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID
 from devcluster import binaries
 from tests.chart import schemas
@@ -32,9 +35,15 @@ UID = 123_456
 WORKSPACE = {"storageClassName": "fast", "size": "5Gi", "accessMode": "ReadWriteMany", "retain": "Delete"}
 
 
+def made(session: AgentSession, tenant: AgentTenant, install: Installation, *more: Any) -> dict[str, object]:
+    template = template_of(session, None)
+    assert template is not None
+    return session_pod(session, template, tenant, install, *more)
+
+
 def plain_pod() -> dict[str, object]:
     """The smallest session."""
-    return runner_pod(session(), tenant(), INSTALL, SURROUNDINGS, UID)
+    return made(session(), tenant(), INSTALL, SURROUNDINGS, UID)
 
 
 def full_pod() -> dict[str, object]:
@@ -56,7 +65,7 @@ def full_pod() -> dict[str, object]:
     )
     chosen = INSTALL.runner.model_copy(update={"host_users": False, "image_pull_policy": "Always", "grace_seconds": 60})
     install = INSTALL.model_copy(update={"runner": chosen})
-    return runner_pod(who, tenant(workspace=WORKSPACE), install, SURROUNDINGS, UID)
+    return made(who, tenant(workspace=WORKSPACE), install, SURROUNDINGS, UID)
 
 
 def resumed_pod() -> dict[str, object]:
@@ -65,7 +74,7 @@ def resumed_pod() -> dict[str, object]:
     status = AgentSessionStatus(
         session_id="5a3f1b52-6a3e-4a55-8c54-7d3c7ab00003", workspace=where, turns=[known(state="Interrupted")]
     )
-    return runner_pod(session(status), tenant(workspace=WORKSPACE), INSTALL, SURROUNDINGS, UID)
+    return made(session(status), tenant(workspace=WORKSPACE), INSTALL, SURROUNDINGS, UID)
 
 
 def environment(pod: Any) -> dict[str, str]:
@@ -74,7 +83,7 @@ def environment(pod: Any) -> dict[str, str]:
 
 def test_a_conversation_in_which_nothing_was_asked_is_begun_under_the_id_that_was_told() -> None:
     told = AgentSessionStatus(session_id="5a3f1b52-6a3e-4a55-8c54-7d3c7ab00003")
-    fresh = environment(runner_pod(session(told), tenant(), INSTALL, SURROUNDINGS, UID))
+    fresh = environment(made(session(told), tenant(), INSTALL, SURROUNDINGS, UID))
     assert (fresh.get(ENV_SESSION_ID), fresh.get(ENV_RESUME)) == (told.session_id, None)
     again = environment(resumed_pod())
     assert (again.get(ENV_SESSION_ID), again.get(ENV_RESUME)) == (None, told.session_id)

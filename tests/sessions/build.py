@@ -6,6 +6,7 @@ from typing import Any
 
 from agentsession.api.base import Condition
 from agentsession.api.installation import Installation
+from agentsession.api.pool import PoolTemplate
 from agentsession.api.report import SessionUsage
 from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Turn
 from agentsession.api.tenant import AgentTenant
@@ -17,6 +18,7 @@ from agentsession.sessions.turns import turn_uuid
 from agentsession_runner.protocol import State, TurnState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+TEMPLATE = PoolTemplate.model_validate({"agent": {"model": "m"}})
 CONVERSATION = "66666666-7777-8888-9999-000000000000"
 UID = "11111111-2222-3333-4444-555555555555"
 
@@ -114,6 +116,8 @@ def pod(*, deleting: bool = False, **fields: Any) -> PodView:
             deadline=timedelta(hours=1),
             node_silent=False,
             grant=grant("p-1"),
+            membership=None,
+            ready=True,
             set_up=True,
             contained=True,
             running=True,
@@ -179,7 +183,11 @@ def observed(**fields: Any) -> Observed:
             widened_by=None,
             prompt="hello",
             prompt_problem=None,
+            template=TEMPLATE,
+            offer=None,
+            claimed_before=False,
             pod=None,
+            strays=[],
             runner=None,
             refusals=0,
             usage=[],

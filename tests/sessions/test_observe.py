@@ -16,6 +16,7 @@ from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import Resource
 from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL, runner_pod_name
 from agentsession.resources.network import network_policy
+from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import RunnerClient, RunnerError, Target
 from agentsession.runners.listeners import Listeners
 from agentsession.sessions.holdup import ABSENT, Claim
@@ -32,6 +33,7 @@ from .build import INSTALL, NOW, UID, grant, known, runner, said, session, tenan
 pytestmark = pytest.mark.unit
 
 KEYRING = Keyring.generate(datetime.now(UTC))
+SURROUNDINGS = Surroundings(egress_ip="10.96.0.9", canary_ip="10.96.0.8", api_server="10.96.0.1:443")
 POD = runner_pod_name("s", UID)
 
 
@@ -69,7 +71,9 @@ class Scene:
         self.version = 0
         self.meters = meters = Meters.__new__(Meters)  # it has pulled nothing
         meters._sessions, meters._alive, meters._final = {}, None, set()
-        self.observer = Observer(self.api, self.caches, self.listeners, meters, INSTALL, lambda: KEYRING, self.starting)
+        self.observer = Observer(
+            self.api, self.caches, self.listeners, meters, INSTALL, SURROUNDINGS, lambda: KEYRING, self.starting, set()
+        )
         self.put(self.caches.namespaces, {"metadata": {"name": "n", "uid": "n-1"}})
         self.put(self.caches.policies, network_policy("n", INSTALL))
         self.put(self.caches.tenants, {**to_json(tenant()), "kind": "AgentTenant"})
@@ -258,7 +262,7 @@ class TestPod:
 
     async def test_pods_of_other_sessions_hold_slots(self, scene: Scene) -> None:
         scene.put_pod(name="another", uid="p-2")
-        scene.starting.add(Slot("n", "default", "a-third"))
+        scene.starting.add(Slot("n", "default", "a-third", "a-third-pod"))
         assert (await scene.look()).free_slots == 8
 
 

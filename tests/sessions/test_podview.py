@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agentsession.keys.grant import Grant, verify_grant
 from agentsession.keys.keyring import Keyring
+from agentsession.keys.seals import Seals
 from agentsession.sessions.podview import PodView, view
 from agentsession.sessions.trouble import Trouble
 from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY
@@ -17,11 +17,7 @@ from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY
 pytestmark = pytest.mark.unit
 
 PODS = Path(__file__).parent / "pods"
-JWKS = Keyring.generate(datetime.now(UTC)).jwks()
-
-
-def verify(token: str) -> Grant:
-    return verify_grant(token, JWKS)
+SEALS = Seals(Keyring.generate(datetime.now(UTC)).jwks)
 
 
 def load(name: str) -> dict[str, Any]:
@@ -30,7 +26,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def seen(name: str) -> PodView:
-    return view(load(name), verify)
+    return view(load(name), SEALS)
 
 
 @pytest.mark.parametrize(
@@ -112,31 +108,31 @@ def changed(name: str, change: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_the_init_container_says_why_by_its_exit_code(change: dict[str, Any], trouble: Trouble) -> None:
-    assert view(changed("not-contained", change), verify).trouble == trouble
+    assert view(changed("not-contained", change), SEALS).trouble == trouble
 
 
 def test_an_init_container_without_memory_is_not_a_failed_check() -> None:
-    trouble = view(changed("not-contained", {"exitCode": 137, "reason": "OOMKilled"}), verify).trouble
+    trouble = view(changed("not-contained", {"exitCode": 137, "reason": "OOMKilled"}), SEALS).trouble
     assert trouble is not None
     assert trouble.reason == "RunnerOutOfMemory"
 
 
 def test_control_characters_of_a_node_are_taken_out() -> None:
     said = changed("not-contained", {"message": "a\x1b[2J\r\nb" + "x" * 5000})
-    trouble = view(said, verify).trouble
+    trouble = view(said, SEALS).trouble
     assert trouble is not None
     assert trouble.message.startswith("a [2J  b")
     assert len(trouble.message) == 512
 
 
 def test_a_pod_that_the_kubelet_has_not_seen() -> None:
-    pod = view({"metadata": {"name": "p", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, verify)
+    pod = view({"metadata": {"name": "p", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}}, SEALS)
     assert (pod.phase, pod.ip, pod.trouble, pod.ended_at, pod.deleting) == ("Pending", None, None, None, True)
 
 
 def test_a_pod_that_the_kubelet_refused() -> None:
     status = {"phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected: Node didn't have enough cpu"}
-    trouble = view({"metadata": {"name": "p", "uid": "u"}, "status": status}, verify).trouble
+    trouble = view({"metadata": {"name": "p", "uid": "u"}, "status": status}, SEALS).trouble
     assert trouble == Trouble("PodRefused", "the node refuses the pod: Pod was rejected: Node didn't have enough cpu")
 
 
@@ -153,14 +149,14 @@ def test_why_a_container_does_not_start(waiting: str, reason: str) -> None:
     pod = load("image-unavailable")
     state = {"waiting": {"reason": waiting, "message": "no such key"}}
     pod["status"]["initContainerStatuses"][0]["state"] = state
-    trouble = view(pod, verify).trouble
+    trouble = view(pod, SEALS).trouble
     assert trouble is not None
     assert (trouble.reason, "no such key" in trouble.message) == (reason, True)
 
 
 def test_a_process_that_never_ran_did_not_exit() -> None:
     trouble = view(
-        changed("not-contained", {"exitCode": 128, "reason": "StartError", "message": "exec"}), verify
+        changed("not-contained", {"exitCode": 128, "reason": "StartError", "message": "exec"}), SEALS
     ).trouble
     assert trouble == Trouble("ContainerNotCreated", "the node cannot start the container: exec")
 
@@ -170,10 +166,10 @@ def test_who_disrupts_a_pod_explains_its_end(name: str) -> None:
     pod = load(name)
     why = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
     pod["status"]["conditions"].append(why)
-    trouble = view(pod, verify).trouble
+    trouble = view(pod, SEALS).trouble
     assert trouble == Trouble("RunnerEvicted", "the cluster ended the runner: EvictionByEvictionAPI: drained")
     why["status"] = "False"
-    trouble = view(pod, verify).trouble
+    trouble = view(pod, SEALS).trouble
     assert trouble is None or trouble.reason == "RunnerExited"
 
 
@@ -185,5 +181,5 @@ def test_a_node_that_is_not_heard_of_leaves_its_mark() -> None:
 
 def test_what_the_kubelet_holds_a_pod_to() -> None:
     pod = load("running")
-    assert view(pod, verify).deadline is None
-    assert view({**pod, "spec": {"activeDeadlineSeconds": 60}}, verify).deadline == timedelta(seconds=60)
+    assert view(pod, SEALS).deadline is None
+    assert view({**pod, "spec": {"activeDeadlineSeconds": 60}}, SEALS).deadline == timedelta(seconds=60)

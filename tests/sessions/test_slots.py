@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agentsession.resources.names import TENANT_LABEL, runner_pod_name
+from agentsession.resources.names import SESSION_LABEL, TENANT_LABEL, runner_pod_name
 from agentsession.sessions.slots import Slot, free_slots, next_waiting
 
 pytestmark = pytest.mark.unit
@@ -22,7 +22,13 @@ def session(name: str, created: str = "2026-01-01T00:00:00Z", tenant: str = "def
 
 def pod_of(owner: Any, tenant: str = "default") -> Any:
     name = runner_pod_name(owner["metadata"]["name"], owner["metadata"]["uid"])
-    return {"metadata": {"name": name, "namespace": "n", "labels": {TENANT_LABEL: tenant}}}
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "n",
+            "labels": {TENANT_LABEL: tenant, SESSION_LABEL: owner["metadata"]["uid"]},
+        }
+    }
 
 
 OLD = session("old", "2026-01-01T00:00:00Z")
@@ -55,14 +61,14 @@ def test_a_pod_holds_a_slot_even_if_its_session_is_gone() -> None:
 
 
 def test_a_pod_that_is_being_created_holds_a_slot_once() -> None:
-    coming = Slot("n", "default", pod_of(YOUNG)["metadata"]["name"])
+    coming = Slot("n", "default", YOUNG["metadata"]["uid"], "young-pod")
     assert free_slots(MINE, [MINE, YOUNG], [], [coming], 1) == 0
     assert free_slots(MINE, [MINE, YOUNG], [pod_of(YOUNG)], [coming], 2) == 1
 
 
 def test_other_tenants_and_namespaces_do_not_count() -> None:
     other = session("old", tenant="other")
-    assert free_slots(MINE, [other, MINE], [pod_of(other, "other")], [Slot("m", "default", "p")], 1) == 1
+    assert free_slots(MINE, [other, MINE], [pod_of(other, "other")], [Slot("m", "default", "u", "p")], 1) == 1
 
 
 @pytest.mark.parametrize(

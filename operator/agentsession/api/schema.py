@@ -12,6 +12,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from .base import GROUP, NOT_OBSERVED, VERSION, KubeModel
+from .pool import AgentPool, AgentPoolSpec, AgentPoolStatus
 from .rules import rule
 from .session import AgentSession, AgentSessionSpec, AgentSessionStatus
 from .tenant import AgentTenant, AgentTenantSpec, AgentTenantStatus
@@ -110,6 +111,7 @@ def _crd(
     short_name: str,
     columns: list[Schema],
     rules: list[Schema],
+    scale: Schema | None = None,
 ) -> Schema:
     singular = kind.__name__.lower()
     plural = f"{singular}s"
@@ -132,7 +134,7 @@ def _crd(
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}, **({"scale": scale} if scale else {})},
                     "additionalPrinterColumns": columns,
                     "schema": {
                         "openAPIV3Schema": {
@@ -158,7 +160,7 @@ def _crd(
 def crds() -> list[Schema]:
     """All CustomResourceDefinitions of the group, in the order of their names."""
     name_fits = rule("size(self.metadata.name) <= 63", "metadata.name is too long: 63 characters are the most")
-    no_dots = rule("!self.metadata.name.contains('.')", "metadata.name has a dot: sessions could not name this tenant")
+    no_dots = rule("!self.metadata.name.contains('.')", "metadata.name has a dot: sessions could not name it")
     no_more = rule(
         "!has(self.spec.followUps) || !has(oldSelf.status) || !has(oldSelf.status.conditions) || "
         "!oldSelf.status.conditions.exists(c, c.type == 'Finished' && c.status == 'True') || "
@@ -169,6 +171,30 @@ def crds() -> list[Schema]:
     age = _column("Age", "date", ".metadata.creationTimestamp", "Time since creation.")
     ready = '.status.conditions[?(@.type=="Ready")]'
     return [
+        _crd(
+            AgentPool,
+            AgentPoolSpec,
+            AgentPoolStatus,
+            short_name="agp",
+            rules=[name_fits, no_dots],
+            scale={
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+            columns=[
+                _column("Desired", "integer", ".spec.replicas", "Runners that are to be ready."),
+                _column("Ready", "integer", ".status.readyReplicas", "Runners that a session would be given now."),
+                _column("Claimed", "integer", ".status.claimedReplicas", "Runners that serve a session."),
+                _column(
+                    "Reason", "string", '.status.conditions[?(@.type=="Available")].reason', "Whether any is ready."
+                ),
+                _column("Tenant", "string", ".spec.tenantRef.name", "Whose sessions claim them."),
+                age,
+                _column("Model", "string", ".spec.template.agent.model", "Model id.", wide=True),
+                _column("Revision", "string", ".status.revision", "Of the template.", wide=True),
+            ],
+        ),
         _crd(
             AgentSession,
             AgentSessionSpec,

@@ -25,6 +25,16 @@ class TenantRef(SpecModel):
     name: ShortName = Field(default="default", description="Name of the AgentTenant.")
 
 
+class PoolRef(SpecModel):
+    """An AgentPool in the same namespace, of the same tenant."""
+
+    name: ShortName = Field(description="Name of the AgentPool.")
+    on_exhausted: Literal["ColdStart", "Wait"] = Field(
+        default="ColdStart",
+        description="What to do while it has no runner ready: start one for this session alone, or wait, oldest first.",
+    )
+
+
 class ConfigMapKeyRef(SpecModel):
     """One key of a ConfigMap in the same namespace."""
 
@@ -152,7 +162,7 @@ class AgentSessionSpec(SpecModel):
                 ),
                 *(
                     immutable(field, "make a new AgentSession")
-                    for field in ("tenantRef", "lifecycle", "prompt", "promptFrom", "agent", "runtime")
+                    for field in ("tenantRef", "poolRef", "lifecycle", "prompt", "promptFrom", "agent", "runtime")
                 ),
             ]
         }
@@ -162,6 +172,10 @@ class AgentSessionSpec(SpecModel):
         default_factory=TenantRef,
         json_schema_extra={"default": {}},
         description="Who pays, and what may be used.",
+    )
+    pool_ref: PoolRef | None = Field(
+        default=None,
+        description="Claim a runner that is ready, if it is made just as this session asks.",
     )
     lifecycle: Literal["Ephemeral", "LongRunning"] = Field(
         default="Ephemeral",
@@ -175,7 +189,9 @@ class AgentSessionSpec(SpecModel):
         max_length=64,
         description="Further prompts, in order; append to go on talking.",
     )
-    agent: Agent = Field(description="What the agent is and may do.")
+    agent: Agent | None = Field(
+        default=None, description="What the agent is and may do; may be left to the pool, and its runtime with it."
+    )
     limits: Limits = Field(
         default_factory=Limits, json_schema_extra={"default": {}}, description="What a runaway may cost."
     )
@@ -191,6 +207,10 @@ class AgentSessionSpec(SpecModel):
         le=31536000,
         description="Deletes the object so many seconds after it finished; unset keeps it.",
     )
+
+    @holds("has(self.agent) || has(self.poolRef)", "set agent, or a poolRef whose template has one")
+    def _has_an_agent(self) -> bool:
+        return self.agent is not None or self.pool_ref is not None
 
     @holds("has(self.prompt) != has(self.promptFrom)", "set exactly one of prompt and promptFrom")
     def _has_one_prompt(self) -> bool:
@@ -280,6 +300,7 @@ class Timings(StatusModel):
     """When the session reached each step."""
 
     requested: Timestamp | None = None
+    claimed: Timestamp | None = Field(default=None, description="When a pool's runner became this session's.")
     ready: Timestamp | None = None
     first_model_request: Timestamp | None = None
     finished: Timestamp | None = None
@@ -309,7 +330,7 @@ class AgentSessionStatus(StatusModel):
     session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
     pod_name: str | None = Field(default=None, max_length=63)
     workspace: WorkspaceStatus | None = None
-    start_type: Literal["Cold", "Resumed"] | None = None
+    start_type: Literal["Cold", "Warm", "Resumed"] | None = None
     timings: Timings = Timings()
     turns: list[Turn] = Field(
         default=[],

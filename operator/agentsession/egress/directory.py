@@ -4,7 +4,7 @@ Only the API server fills it. Decisions read it and never wait.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
@@ -62,7 +62,7 @@ M = TypeVar("M", bound=KubeModel)
 class View(Generic[M]):
     """The objects of a store as models, each state parsed once. What cannot be parsed is absent, and logged."""
 
-    def __init__(self, model: type[M], index: Callable[[KubeObject], str] = lambda _: "") -> None:
+    def __init__(self, model: type[M], index: Callable[[KubeObject], Iterable[str]] = lambda _: ()) -> None:
         self.store = Store(index=index)
         self._model = model
         self._parsed: dict[str, tuple[KubeObject, M | None]] = {}
@@ -158,6 +158,7 @@ class Directory:
         return self._grants[token]
 
 
-def _claimed_session(pod: KubeObject) -> str:
+def _claimed_session(pod: KubeObject) -> Iterator[str]:
     """Pods are found by what their grants claim; what is found is verified."""
-    return claimed_session(annotations_of(pod).get(GRANT_ANNOTATION, ""))
+    if claimed := claimed_session(annotations_of(pod).get(GRANT_ANNOTATION, "")):
+        yield claimed

@@ -4,6 +4,8 @@ The egress plane believes nothing else about a pod: labels and other metadata ar
 pod's UID, a hand-written one has no valid signature. It has no expiry: it ends with the session or the pod.
 """
 
+from datetime import datetime
+
 import jwt
 from pydantic import BaseModel, ValidationError
 
@@ -24,10 +26,12 @@ class Grant(BaseModel):
     tenant_uid: str
     epoch: int
     """leaseTransitions of the operator's Lease when it was written; of two pods with one session the higher wins."""
+    claimed: datetime | None = None
+    """When the session claimed the pod, which was warm; None for a pod that was made for it."""
 
     def sign(self, keyring: Keyring) -> str:
         """The annotation's value."""
-        return keyring.sign({"aud": AUDIENCE, **self.model_dump()})
+        return keyring.sign({"aud": AUDIENCE, **self.model_dump(mode="json", exclude_none=True)})
 
 
 def verify_grant(token: str, jwks: Jwks) -> Grant:

@@ -11,13 +11,13 @@ Changed = Callable[[Key, KubeObject | None], None]
 
 
 class Store:
-    """Objects by (namespace, name), and by uid, namespace, and whatever `index` makes of them.
+    """Objects by (namespace, name), and by uid, namespace, and each value that `index` makes of them.
 
     Objects are shared and read-only. An older state never replaces a newer one, and a deleted uid never comes back, so
     watch events, list pages and answers to writes may arrive in any order. Belongs to one event loop; never awaits.
     """
 
-    def __init__(self, index: Callable[[KubeObject], str] = lambda _: "") -> None:
+    def __init__(self, index: Callable[[KubeObject], Iterable[str]] = lambda _: ()) -> None:
         self.synced = False
         """Whether a complete list has been seen: before that, absence means nothing."""
         self._index = index
@@ -73,7 +73,7 @@ class Store:
         return self._select("namespace", namespace)
 
     def indexed(self, value: str) -> list[KubeObject]:
-        """The objects of which `index` made that value."""
+        """The objects of which `index` made that value, among others."""
         return self._select("index", value)
 
     def __iter__(self) -> Iterator[KubeObject]:
@@ -88,8 +88,7 @@ class Store:
     def _entries(self, obj: KubeObject) -> Iterator[tuple[str, ...]]:
         yield "uid", uid_of(obj)
         yield "namespace", key_of(obj)[0]
-        if value := self._index(obj):
-            yield "index", value
+        yield from (("index", value) for value in set(self._index(obj)))
 
     def _forget(self, key: Key, uid: str, version: int | None) -> bool:
         """Drop what was gone at that version. An object that leaves a label selector may enter it again."""

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast
 
 import aiohttp
 from prometheus_client import Counter, Histogram
@@ -59,14 +59,6 @@ _WRITE_PARAMS: Mapping[str, Mapping[str, str]] = {
     "merge_patch": _MANAGED,
     "json_patch": _MANAGED,
 }
-
-
-class PatchOperation(TypedDict, total=False):
-    """One RFC 6902 operation."""
-
-    op: Required[Literal["add", "remove", "replace", "move", "copy", "test"]]
-    path: Required[str]
-    value: object
 
 
 class WatchEvent(TypedDict):
@@ -158,8 +150,8 @@ class ApiClient:
         """RFC 7386. A metadata.resourceVersion in `patch` is a precondition; ConflictError where it does not hold."""
         return await self._request("merge_patch", resource, resource.path(key), body=patch)
 
-    async def json_patch(self, resource: Resource, key: Key, operations: Sequence[PatchOperation]) -> KubeObject:
-        """RFC 6902, all or nothing. Raises InvalidError where a `test` fails."""
+    async def json_patch(self, resource: Resource, key: Key, operations: Sequence[Mapping[str, object]]) -> KubeObject:
+        """RFC 6902: `operations`, all or nothing. Raises InvalidError where a `test` fails."""
         return await self._request("json_patch", resource, resource.path(key), body=operations)
 
     async def delete(

@@ -61,4 +61,5 @@ SUBJECTACCESSREVIEWS = Resource(
     "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False
 )
 AGENTSESSIONS = Resource("agentsession.io", "v1alpha1", "AgentSession", "agentsessions")
+AGENTPOOLS = Resource("agentsession.io", "v1alpha1", "AgentPool", "agentpools")
 AGENTTENANTS = Resource("agentsession.io", "v1alpha1", "AgentTenant", "agenttenants")

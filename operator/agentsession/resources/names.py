@@ -7,7 +7,11 @@ RUNNER_LABEL = f"{GROUP}/runner"
 SESSION_LABEL = f"{GROUP}/session-uid"
 """Hint for people and for the cache; nobody trusts it."""
 TENANT_LABEL = f"{GROUP}/tenant"
+POOL_LABEL = f"{GROUP}/pool-uid"
+"""Hint: which AgentPool a runner was made for; it stays when a session claims it."""
 GRANT_ANNOTATION = f"{GROUP}/grant"
+MEMBERSHIP_ANNOTATION = f"{GROUP}/membership"
+"""The operator's signed word that it made a pod for a pool."""
 HOSTS_ANNOTATION = f"{GROUP}/hosts"
 """On a tenant's Secret: comma-separated host names that it may be sent to."""
 
@@ -27,6 +31,11 @@ EGRESS_KEYS = "egress-keys"
 def runner_pod_name(session_name: str, session_uid: str) -> str:
     """The one name that a session's runner can have, so that a session never has two. At most 63 characters."""
     return f"{session_name[:54].rstrip('-.')}-{session_uid[:8]}"
+
+
+def pool_pod_name(pool: str, suffix: str) -> str:
+    """A runner of a pool. At most 63 characters."""
+    return f"{pool[:54].rstrip('-.')}-{suffix}"
 
 
 def claim_name(tenant: str) -> str:

@@ -1,8 +1,14 @@
-"""The runner pod: one session's box."""
+"""The runner pod: one session's box, made for that session or before it is known."""
 
-from agentsession.api.base import API_VERSION, to_json
+import hashlib
+import json
+from collections.abc import Mapping
+
+from agentsession.api.agent import Agent
+from agentsession.api.base import API_VERSION, KubeModel, to_json
 from agentsession.api.installation import Installation
-from agentsession.api.session import AgentSession, Resources
+from agentsession.api.pool import AgentPool, PoolTemplate
+from agentsession.api.session import MOST_TIME, AgentSession, Resources, Runtime
 from agentsession.api.tenant import AgentTenant
 from agentsession.api.values import parse_duration
 from agentsession_runner import protocol
@@ -10,6 +16,7 @@ from agentsession_runner import protocol
 from .names import (
     CONTAIN_CONTAINER,
     EGRESS_HOST,
+    POOL_LABEL,
     RUNNER_CONTAINER,
     RUNNER_LABEL,
     RUNNER_SERVICE_ACCOUNT,
@@ -22,29 +29,106 @@ from .options import options_json
 from .surroundings import Surroundings
 
 TMP_SIZE = "1Gi"
+PROBE_PERIOD, STARTUP_SECONDS = 10, 120
+"""Seconds between two readiness probes of a connected runner; within which its agent must have connected."""
 
 
-def runner_pod(
+def session_pod(
     session: AgentSession,
+    template: PoolTemplate,
     tenant: AgentTenant,
     install: Installation,
     surroundings: Surroundings,
     uid: int,
 ) -> dict[str, object]:
-    """The pod of a session, to be created once; it meets Pod Security "restricted".
+    """The pod of a session that starts cold, to be created once. uid: the user that its containers run as."""
+    kept = session.status.workspace.sub_path if session.status.workspace is not None else None
+    spec = _pod_spec(template, tenant, install, surroundings, uid, kept, _conversation(session))
+    spec["activeDeadlineSeconds"] = int(parse_duration(session.spec.limits.wall_clock).total_seconds())
+    name = runner_pod_name(session.metadata.name, session.metadata.uid)
+    return _pod(session, "AgentSession", name, runner_labels(session), spec)
+
+
+def warm_pod(
+    pool: AgentPool, tenant: AgentTenant, install: Installation, surroundings: Surroundings, uid: int, name: str
+) -> dict[str, object]:
+    """A pod whose session is not known yet; its deadline is shortened to the session's when that claims it."""
+    spec = warm_spec(pool.spec.template, tenant, install, surroundings, uid)
+    spec["activeDeadlineSeconds"] = int((parse_duration(pool.spec.recycle.max_age) + MOST_TIME).total_seconds())
+    return _pod(pool, "AgentPool", name, {RUNNER_LABEL: "true", POOL_LABEL: pool.metadata.uid}, spec)
+
+
+def warm_spec(
+    template: PoolTemplate, tenant: AgentTenant, install: Installation, surroundings: Surroundings, uid: int
+) -> dict[str, object]:
+    """The spec of a runner that has served nobody, without its deadline: all that a revision is made of."""
+    return _pod_spec(template, tenant, install, surroundings, uid, None, [])
+
+
+def revision(spec: Mapping[str, object]) -> str:
+    """Names what a runner is made from: image, options, security settings, storage. Equal only if all of it is."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def runner_labels(session: AgentSession) -> dict[str, str]:
+    """The labels of a session's pod."""
+    return {
+        RUNNER_LABEL: "true",
+        SESSION_LABEL: session.metadata.uid,
+        TENANT_LABEL: session.spec.tenant_ref.name,
+    }
+
+
+def owner_reference(owner: KubeModel, kind: str) -> dict[str, object]:
+    """Who a runner goes with."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "name": owner.metadata.name,
+        "uid": owner.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def _pod(owner: KubeModel, kind: str, name: str, labels: dict[str, str], spec: dict[str, object]) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": owner.metadata.namespace,
+            "labels": labels,
+            "ownerReferences": [owner_reference(owner, kind)],
+        },
+        "spec": spec,
+    }
+
+
+def _pod_spec(
+    template: PoolTemplate,
+    tenant: AgentTenant,
+    install: Installation,
+    surroundings: Surroundings,
+    uid: int,
+    workspace: str | None,
+    conversation: list[dict[str, object]],
+) -> dict[str, object]:
+    """A runner, to meet Pod Security "restricted".
 
     The agent in it has a full shell, so whatever it must not have is not there: no service account token in its
     container, no DNS, no capability, no writable path but workspace, config and tmp.
+    workspace: the folder of an earlier pod to mount again. conversation: the variables that say which one to take up.
     """
-    spec = session.spec
     runner = install.runner
-    runtime_class = spec.runtime.runtime_class_name or runner.runtime_class_name
-    pod_spec: dict[str, object] = {
+    runtime_class = template.runtime.runtime_class_name or runner.runtime_class_name
+    mounts = _mounts(workspace)
+    environment = [*_environment(template.agent, install, surroundings), *conversation]
+    made: dict[str, object] = {
         "serviceAccountName": RUNNER_SERVICE_ACCOUNT,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": int(parse_duration(spec.limits.wall_clock).total_seconds()),
         "terminationGracePeriodSeconds": runner.grace_seconds,
         "dnsPolicy": "None",
         "dnsConfig": {"nameservers": ["127.0.0.1"]},
@@ -57,82 +141,65 @@ def runner_pod(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_container(CONTAIN_CONTAINER, "contain", session, install, surroundings)],
-        "containers": [_container(RUNNER_CONTAINER, "serve", session, install, surroundings)],
-        "volumes": [*_storage(session, tenant), _projected_token()],
+        "initContainers": [
+            {
+                **_container(CONTAIN_CONTAINER, "contain", template.runtime, install, environment),
+                "volumeMounts": [*mounts, _TOKEN_MOUNT],
+            }
+        ],
+        "containers": [
+            {
+                **_container(RUNNER_CONTAINER, "serve", template.runtime, install, environment),
+                "volumeMounts": mounts,
+                "ports": [{"name": "runner", "containerPort": protocol.PORT}],
+                "terminationMessagePath": protocol.TERMINATION_LOG,
+                "startupProbe": _probe(1, STARTUP_SECONDS),
+                "readinessProbe": _probe(PROBE_PERIOD, 1),
+            }
+        ],
+        "volumes": [*_storage(tenant, kept=workspace is not None), _projected_token()],
     }
     if runtime_class is not None:
-        pod_spec["runtimeClassName"] = runtime_class
+        made["runtimeClassName"] = runtime_class
     if runner.host_users is not None:
-        pod_spec["hostUsers"] = runner.host_users
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": runner_pod_name(session.metadata.name, session.metadata.uid),
-            "namespace": session.metadata.namespace,
-            "labels": runner_labels(session),
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": "AgentSession",
-                    "name": session.metadata.name,
-                    "uid": session.metadata.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": False,
-                }
-            ],
-        },
-        "spec": pod_spec,
-    }
+        made["hostUsers"] = runner.host_users
+    return made
 
 
-def runner_labels(session: AgentSession) -> dict[str, str]:
-    """The labels of a session's pod."""
-    return {
-        RUNNER_LABEL: "true",
-        SESSION_LABEL: session.metadata.uid,
-        TENANT_LABEL: session.spec.tenant_ref.name,
-    }
+_TOKEN_MOUNT = {"name": "token", "mountPath": protocol.SERVICE_ACCOUNT_TOKEN.rpartition("/")[0], "readOnly": True}
 
 
 def _container(
-    name: str, command: str, session: AgentSession, install: Installation, surroundings: Surroundings
+    name: str, command: str, runtime: Runtime, install: Installation, environment: list[dict[str, object]]
 ) -> dict[str, object]:
-    token_mount = {"name": "token", "mountPath": protocol.SERVICE_ACCOUNT_TOKEN.rpartition("/")[0], "readOnly": True}
-    own: dict[str, dict[str, object]] = {
-        CONTAIN_CONTAINER: {"volumeMounts": [*_mounts(session), token_mount]},
-        RUNNER_CONTAINER: {
-            "volumeMounts": _mounts(session),
-            "ports": [{"name": "runner", "containerPort": protocol.PORT}],
-            "terminationMessagePath": protocol.TERMINATION_LOG,
-        },
-    }
     return {
         "name": name,
-        "image": session.spec.runtime.image or install.runner.image,
+        "image": runtime.image or install.runner.image,
         "imagePullPolicy": install.runner.image_pull_policy,
         "args": [command],
-        "env": _environment(session, install, surroundings),
-        "resources": runner_resources(install.runner.resources, session.spec.runtime.resources),
+        "env": environment,
+        "resources": runner_resources(install.runner.resources, runtime.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        **own[name],
     }
 
 
-def _environment(session: AgentSession, install: Installation, surroundings: Surroundings) -> list[dict[str, object]]:
+def _probe(period: int, failures: int) -> dict[str, object]:
+    get = {"path": protocol.READY_PATH, "port": protocol.PORT}
+    return {"httpGet": get, "periodSeconds": period, "failureThreshold": failures}
+
+
+def _environment(agent: Agent, install: Installation, surroundings: Surroundings) -> list[dict[str, object]]:
     canary = f"{surroundings.canary_ip}:{install.canary.port}"
     return [
         {"name": protocol.ENV_POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         {"name": protocol.ENV_HOST_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
         {"name": protocol.ENV_EGRESS_URL, "value": f"http://{EGRESS_HOST}:{install.egress.port}"},
         {"name": protocol.ENV_FORBIDDEN, "value": f"{surroundings.api_server},{canary}"},
-        {"name": protocol.ENV_OPTIONS, "value": _literal(options_json(session.spec.agent))},
-        *_conversation(session),
+        {"name": protocol.ENV_OPTIONS, "value": _literal(options_json(agent))},
     ]
 
 
@@ -158,19 +225,19 @@ def workspace_sub_path(pod_uid: str) -> str:
     return f"{WORKSPACE_FOLDER}{pod_uid}"
 
 
-def _storage(session: AgentSession, tenant: AgentTenant) -> list[dict[str, object]]:
+def _storage(tenant: AgentTenant, *, kept: bool) -> list[dict[str, object]]:
     tmp: dict[str, object] = {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}}
-    if tenant.spec.workspace is None and session.status.workspace is None:
+    if tenant.spec.workspace is None and not kept:
         return [{"name": "workspace", "emptyDir": {}}, {"name": "config", "emptyDir": {}}, tmp]
     claim = {"persistentVolumeClaim": {"claimName": claim_name(tenant.metadata.name)}}
     return [{"name": "workspace", **claim}, {"name": "config", **claim}, tmp]
 
 
-def _mounts(session: AgentSession) -> list[dict[str, object]]:
+def _mounts(workspace: str | None) -> list[dict[str, object]]:
     """A first pod mints the session's folders, every further one mounts those."""
     minted, kind = f"$({protocol.ENV_POD_UID})", "subPathExpr"
-    if session.status.workspace is not None:
-        minted, kind = session.status.workspace.sub_path.removeprefix(WORKSPACE_FOLDER), "subPath"
+    if workspace is not None:
+        minted, kind = workspace.removeprefix(WORKSPACE_FOLDER), "subPath"
     return [
         {"name": "workspace", "mountPath": protocol.WORKSPACE_VOLUME, kind: f"{WORKSPACE_FOLDER}{minted}"},
         {"name": "config", "mountPath": protocol.CONFIG_VOLUME, kind: f"{CONFIG_FOLDER}{minted}"},

@@ -46,9 +46,14 @@ class RoleSpec:
 OPERATOR = RoleSpec(
     "operator",
     (
-        Rule(GROUP, ("agentsessions", "agenttenants"), READ, "the watches that everything starts from"),
+        Rule(GROUP, ("agentsessions", "agentpools", "agenttenants"), READ, "the watches that everything starts from"),
         Rule(GROUP, ("agentsessions",), ("delete",), "ttlSecondsAfterFinished"),
-        Rule(GROUP, ("agentsessions/status", "agenttenants/status"), ("patch",), "all that it writes of them"),
+        Rule(
+            GROUP,
+            ("agentsessions/status", "agentpools/status", "agenttenants/status"),
+            ("patch",),
+            "all that it writes of them",
+        ),
         Rule(CORE, ("pods",), (*READ, "create", "patch", "delete"), "runners, and the grant that is patched onto one"),
         Rule(
             "networking.k8s.io",
@@ -91,9 +96,15 @@ EGRESS_OWN = RoleSpec(
     namespaced=True,
 )
 USERS = (
-    RoleSpec("view", (Rule(GROUP, ("agentsessions", "agenttenants"), READ, "looks"),), aggregate_to="view"),
+    RoleSpec(
+        "view", (Rule(GROUP, ("agentsessions", "agentpools", "agenttenants"), READ, "looks"),), aggregate_to="view"
+    ),
     RoleSpec("edit", (Rule(GROUP, ("agentsessions",), WRITE, "runs sessions"),), aggregate_to="edit"),
-    RoleSpec("admin", (Rule(GROUP, ("agenttenants",), WRITE, "sets what tenants may use"),), aggregate_to="admin"),
+    RoleSpec(
+        "admin",
+        (Rule(GROUP, ("agenttenants", "agentpools"), WRITE, "sets what tenants may use and what waits for them"),),
+        aggregate_to="admin",
+    ),
 )
 COMPONENTS: dict[str, tuple[RoleSpec, ...]] = {
     "operator": (OPERATOR, OPERATOR_OWN),

@@ -62,9 +62,12 @@ class RunnerClient:
         self._http = http
         self._keyring = keyring
 
-    async def bind(self, target: Target) -> State:
-        """Bind the runner to the session. Raises RunnerRefusedError if it serves another one, RunnerError."""
-        state = await self._call(target, "bind", BindRequest(session_uid=target.session_uid))
+    async def bind(self, target: Target, prompt: PromptRequest | None = None) -> State:
+        """Bind the runner to the session, and ask it a first prompt. May be repeated.
+
+        Raises RunnerRefusedError if it serves another one, RunnerError.
+        """
+        state = await self._call(target, "bind", BindRequest(session_uid=target.session_uid, prompt=prompt))
         if state.session_uid != target.session_uid:
             raise RunnerRefusedError("the runner says that it serves another session")
         return state

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
@@ -10,19 +11,20 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.errors import AlreadyExistsError, ConflictError, NotFoundError, UnknownOutcomeError
+from agentsession.kube.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError, UnknownOutcomeError
 from agentsession.kube.objects import Key, KubeObject, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, PODS
+from agentsession.resources.claim import claim_patch
 from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
-from agentsession.resources.pod import runner_pod
+from agentsession.resources.pod import session_pod
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.client import RunnerClient, RunnerError, RunnerRefusedError, Target
 from agentsession.runners.listeners import Listeners
-from agentsession_runner.protocol import State
+from agentsession_runner.protocol import PromptRequest, State
 
 from .observed import Observed
-from .plan import Action, Bind, CreateRunner, DeleteRunner, DeleteSession, Drain, Listen, Prompt
+from .plan import Action, Bind, Claim, CreateRunner, DeleteRunner, DeleteSession, Drain, Listen, Prompt
 from .slots import Slot
 
 
@@ -40,6 +42,7 @@ class Actor:
         keyring: Callable[[], Keyring],
         epoch: int,
         starting: set[Slot],
+        claimed: set[str],
     ) -> None:
         self._api = api
         self._caches = caches
@@ -50,32 +53,42 @@ class Actor:
         self._keyring = keyring
         self._epoch = epoch
         self._starting = starting
+        self._claimed = claimed
 
     @contextmanager
     def reserving(self, session: AgentSession, actions: Iterable[Action]) -> Iterator[None]:
         """Hold the slot of a runner that is to be created, from the decision on: enter it before anything is awaited,
         or the next session is given the same slot while the status is being written."""
         namespace, name = session.key
-        slot = Slot(namespace, session.spec.tenant_ref.name, runner_pod_name(name, session.metadata.uid))
-        if any(isinstance(action, CreateRunner) for action in actions):
-            self._starting.add(slot)
+        uid, tenant = session.metadata.uid, session.spec.tenant_ref.name
+        slots = set()
+        for action in actions:
+            match action:
+                case CreateRunner():
+                    slots.add(Slot(namespace, tenant, uid, runner_pod_name(name, uid)))
+                case Claim(pod_name=pod_name):
+                    slots.add(Slot(namespace, tenant, uid, pod_name))
+        self._starting |= slots
         try:
             yield
         finally:
-            self._starting.discard(slot)
+            self._starting -= slots
 
     async def act(self, session: AgentSession, seen: Observed, action: Action) -> None:
         """Raises kube.errors.ApiError or runners.client.RunnerError; then nothing after it is done either."""
         match action:
             case CreateRunner():
                 await self._create(session, seen)
+            case Claim():
+                await self._claim(session, seen, action)
             case DeleteRunner(pod_name, pod_uid, grace_seconds):
                 await self._delete((session.metadata.namespace, pod_name), pod_uid, grace_seconds)
             case Listen(pod_uid, ip):
                 self._listeners.listen(session.key, Target(pod_uid, ip, session.metadata.uid))
-            case Bind(pod_uid, ip):
+            case Bind(pod_uid, ip, prompt):
                 target = Target(pod_uid, ip, session.metadata.uid)
-                await self._call(session.key, target, self._runners.bind(target))
+                asked = PromptRequest(uuid=prompt.uuid, text=prompt.text) if prompt is not None else None
+                await self._call(session.key, target, self._runners.bind(target, asked))
             case Prompt(pod_uid, ip, uuid, text):
                 target = Target(pod_uid, ip, session.metadata.uid)
                 await self._call(session.key, target, self._runners.prompt(target, uuid, text))
@@ -115,14 +128,36 @@ class Actor:
         if (known := self._caches.pods.by_uid(uid)) is not None:
             self._caches.pods.observe("DELETED", known)
 
+    async def _claim(self, session: AgentSession, seen: Observed, claim: Claim) -> None:
+        """Take a warm pod by one guarded write. Whatever comes of it, the cache then has the pod as it is."""
+        if seen.tenant is None:
+            return
+        key, uid = (session.metadata.namespace, claim.pod_name), claim.pod_uid
+        self._claimed.add(session.metadata.uid)
+        grant = self._grant(session, seen.tenant, uid, claimed=datetime.now(UTC))
+        try:
+            taken = await self._api.json_patch(
+                PODS, key, claim_patch(claim.pool_uid, uid, session, grant, claim.deadline)
+            )
+        except (InvalidError, NotFoundError, ConflictError, UnknownOutcomeError) as error:
+            found = await self._read(key)
+            if found is None or uid_of(found) != uid:
+                self._forget(uid)
+            else:
+                self._caches.pods.observe("MODIFIED", found)
+            if isinstance(error, UnknownOutcomeError):
+                raise
+            return
+        self._caches.pods.observe("MODIFIED", taken)
+
     async def _create(self, session: AgentSession, seen: Observed) -> None:
         """Create and grant in one go: a pod without a grant was not made here, and is never given one later."""
         namespace, uid = session.metadata.namespace, session.metadata.uid
         known = self._caches.namespaces.get(("", namespace))
-        if seen.tenant is None or known is None:
+        if seen.tenant is None or seen.template is None or known is None:
             return
         user = runner_uid(known["metadata"]["uid"])
-        body = runner_pod(session, seen.tenant, self._install, self._surroundings, user)
+        body = session_pod(session, seen.template, seen.tenant, self._install, self._surroundings, user)
         key = (namespace, runner_pod_name(session.metadata.name, uid))
         pod = await self._created(body, key)
         annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"])}
@@ -139,7 +174,7 @@ class Actor:
         self._caches.pods.observe("ADDED", pod)
         return pod
 
-    def _grant(self, session: AgentSession, tenant: AgentTenant, pod_uid: str) -> str:
+    def _grant(self, session: AgentSession, tenant: AgentTenant, pod_uid: str, claimed: datetime | None = None) -> str:
         grant = Grant(
             pod_uid=pod_uid,
             session_uid=session.metadata.uid,
@@ -148,5 +183,6 @@ class Actor:
             tenant=tenant.metadata.name,
             tenant_uid=tenant.metadata.uid,
             epoch=self._epoch,
+            claimed=claimed,
         )
         return grant.sign(self._keyring())

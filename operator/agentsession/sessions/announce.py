@@ -9,7 +9,7 @@ from agentsession.api.session import AgentSessionStatus
 
 QUIET = {"Starting", "Suspending", "TenantPending", "NamespaceNotReady"}
 """Steps on the way that say nothing new to anybody."""
-EXPECTED = {"Connected", "Completed", "TenantAtCapacity"}
+EXPECTED = {"Connected", "Completed", "TenantAtCapacity", "PoolExhausted", "ColdStart"}
 
 
 @dataclass(frozen=True)

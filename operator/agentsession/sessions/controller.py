@@ -32,6 +32,8 @@ from .plan import Once, Plan
 from .trouble import POD_REFUSED, Trouble
 from .usage import only_counted
 
+MOST_AT_ONCE = 5
+"""Claims and binds in one step, before the queue has it again: a pool's runners may go as fast as they are tried."""
 USAGE_PERIOD = timedelta(seconds=10)
 """Shortest time between two writes that change nothing but usage."""
 
@@ -92,8 +94,12 @@ class SessionController:
             await self._refuse(raw, error)
             return None
         plan, seen = await self._decide(raw, session)
-        if plan.settle_usage:
-            await self._meters.settle()
+        for _ in range(MOST_AT_ONCE):
+            if not plan.at_once:
+                break
+            with self._actor.reserving(session, plan.actions):
+                for action in plan.actions:
+                    await self._once(session, seen, plan, action)
             plan, seen = await self._decide(raw, session)
         with self._actor.reserving(session, plan.actions):
             return await self._carry_out(raw, session, seen, plan)
@@ -122,6 +128,11 @@ class SessionController:
             raise NotLeadingError
 
     async def _decide(self, raw: KubeObject, session: AgentSession) -> tuple[Plan, Observed]:
+        seen = await self._observer.observe(raw, session)
+        plan = decide(session, seen, self._install, self._now())
+        if not plan.settle_usage:
+            return plan, seen
+        await self._meters.settle()
         seen = await self._observer.observe(raw, session)
         return decide(session, seen, self._install, self._now()), seen
 

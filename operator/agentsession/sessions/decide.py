@@ -7,6 +7,7 @@ from agentsession.api.base import condition, is_true
 from agentsession.api.conditions import FINISHED, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
+from agentsession.api.values import parse_duration
 from agentsession.resources.network import widened_message
 from agentsession_runner.protocol import State
 
@@ -15,7 +16,8 @@ from .acceptance import refusal, unresolved
 from .ends import agent_failed, deadline, failure, interrupted, over_limit, resume_failed
 from .holdup import held_up
 from .observed import Observed
-from .plan import Action, Bind, CreateRunner, DeleteSession, Listen, Plan, Prompt
+from .offer import POOL_EXHAUSTED, Offer
+from .plan import Action, Bind, Claim, CreateRunner, DeleteRunner, DeleteSession, Listen, Plan, Prompt
 from .podview import PodView
 from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
@@ -35,6 +37,12 @@ STARTING = Trouble("Starting", "the runner is on its way: pod, containment check
 
 def decide(session: AgentSession, seen: Observed, install: Installation, now: datetime) -> Plan:
     """One step of a session's way: accepted, resolved, runner, bound, prompted, answered, finished, gone."""
+    plan = _next_step(session, seen, install, now)
+    strays = [DeleteRunner(stray.name, stray.uid) for stray in seen.strays if not stray.deleting]
+    return replace(plan, actions=[*strays, *plan.actions]) if strays else plan
+
+
+def _next_step(session: AgentSession, seen: Observed, install: Installation, now: datetime) -> Plan:
     if is_true(session.status.conditions, FINISHED):
         return _after_finish(session, seen, now)
     talk = progress(session, seen.prompt, None if _is_anothers(session, seen.runner) else seen.runner, now)
@@ -50,7 +58,7 @@ def decide(session: AgentSession, seen: Observed, install: Installation, now: da
 def _without_runner(
     session: AgentSession, seen: Observed, talk: Progress, install: Installation, now: datetime
 ) -> Plan:
-    if _engaged(session, talk):
+    if _engaged(session, seen, talk):
         lost = Trouble("RunnerLost", "the runner pod went away; what it had been asked is not asked again")
         told = seen.pod.trouble if seen.pod is not None else None
         return _finish(session, seen, talk, lost if told is None or told.reason == "RunnerExited" else told, now)
@@ -74,12 +82,31 @@ def _without_runner(
         most = seen.tenant.spec.sessions.max_concurrent if seen.tenant is not None else 0
         waiting = Trouble(AT_CAPACITY, f"the tenant's {most} sessions are running; this one waits its turn")
         return Plan(report.waiting(session, waiting, now), requeue_after=WAIT)
-    return Plan(report.starting(session, seen, STARTING, now, started=True), [CreateRunner()])
+    return _start(session, seen, now)
 
 
-def _engaged(session: AgentSession, talk: Progress) -> bool:
+def _start(session: AgentSession, seen: Observed, now: datetime) -> Plan:
+    """Nothing is in the way of a runner: a warm one if the pool has it, else one of its own."""
+    offer = seen.offer or Offer()
+    if offer.runner is not None:
+        return _claim(session, seen, offer.runner, now)
+    if offer.none is not None and offer.none.reason == POOL_EXHAUSTED:
+        return Plan(report.waiting(session, offer.none, now), requeue_after=WAIT)
+    return Plan(report.starting(session, seen, offer.none or STARTING, now, started=True), [CreateRunner()])
+
+
+def _claim(session: AgentSession, seen: Observed, runner: PodView, now: datetime) -> Plan:
+    """Nothing is told yet: what the runner answers is part of the first thing that status says."""
+    pool_uid = runner.membership.pool_uid if runner.membership is not None else ""
+    deadline = now - (runner.started or now) + parse_duration(session.spec.limits.wall_clock)
+    claim = Claim(pool_uid, runner.name, runner.uid, deadline)
+    return Plan(session.status, [claim], at_once=True, settle_usage=seen.claimed_before)
+
+
+def _engaged(session: AgentSession, seen: Observed, talk: Progress) -> bool:
     """What was asked is known to one runner only, and is lost with it."""
-    return bool(talk.turns) and not report.resuming(session)
+    asked = bool(talk.turns) or any(usage.first_request is not None for usage in seen.usage)
+    return asked and not report.resuming(session)
 
 
 def _drained_by(session: AgentSession, pod: PodView | None, talk: Progress) -> bool:
@@ -99,7 +126,7 @@ def _with_pod(
         return _finish(session, seen, talk, over, now)
     if (suspending := suspend(session, seen, talk, install, now)) is not None:
         return suspending
-    engaged = _engaged(session, talk)
+    engaged = _engaged(session, seen, talk)
     if pod.ended:
         ended = pod.trouble or Trouble("RunnerExited", "the runner pod ended")
         final = engaged or ended.reason == OUT_OF_TIME
@@ -128,11 +155,16 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         return Plan(session.status, [listen], left)
     if seen.refusals >= MOST_REFUSALS:
         refused = Trouble("AgentFailed", "the runner refuses to serve this session")
-        return _finish(session, seen, talk, refused, now)
+        end = _give_up(session, seen, pod, talk, refused, now)
+        return end if pod.warm else _finish(session, seen, talk, refused, now)
     if pod.node_silent:
         return _on_a_silent_node(session, seen, pod, talk, listen, now)
+    if pod.warm and state is None and not talk.turns and talk.next is not None:
+        return Plan(session.status, [listen, Bind(pod.uid, ip, talk.next)], left, at_once=True)
     if state is None or state.phase == "Starting":
-        if _engaged(session, talk):  # an operator that has just begun to lead: nothing has changed but who listens
+        if _engaged(
+            session, seen, talk
+        ):  # an operator that has just begun to lead: nothing has changed but who listens
             return Plan(report.serving(session, seen, replace(talk, next=None), now), [listen], left)
         return Plan(report.starting(session, seen, STARTING, now), [listen], left)
     if talk.next is None and not talk.turns:
@@ -168,7 +200,7 @@ def _on_a_silent_node(
 ) -> Plan:
     """The agent may go on there: what it was asked is waited for until the cluster gives the node up."""
     why = "the node of the runner is not heard of"
-    if not _engaged(session, talk):
+    if not _engaged(session, seen, talk):
         silent = Trouble("NodeNotReady", f"{why}: another runner is made")
         return Plan(report.starting(session, seen, silent, now), *remove(pod, now))
     silent = Trouble("NodeNotReady", f"{why}: if it comes back, the session goes on; else the cluster removes the pod")
@@ -190,7 +222,7 @@ def _give_up(
     grace_seconds: int | None = None,
 ) -> Plan:
     """A runner that must not go on: the session ends with it, or gets another if this one was asked nothing."""
-    if _engaged(session, talk):
+    if _engaged(session, seen, talk):
         return _finish(session, seen, talk, why, now)
     return Plan(report.starting(session, seen, why, now), *remove(pod, now, grace_seconds))
 
@@ -198,6 +230,8 @@ def _give_up(
 def _retry(session: AgentSession, seen: Observed, pod: PodView, ended: Trouble, now: datetime) -> Plan:
     """A runner that ended before its first turn is made anew, after a while."""
     status = report.starting(session, seen, ended, now)
+    if pod.warm:  # others like it are ready
+        return Plan(status, *remove(pod, now))
     wait = retry_wait(pod.ended_at or now, unready_since(session.status.conditions) or now, now)
     if wait > timedelta(0):
         return Plan(status, requeue_after=wait)

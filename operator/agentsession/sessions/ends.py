@@ -49,9 +49,13 @@ def deadline(session: AgentSession, pod: PodView, now: datetime) -> timedelta | 
     """The time left of a wallClock that was lowered. What the pod was made with its node holds it to, by its own clock:
     a step of this machine's clock ends nothing."""
     limit = parse_duration(session.spec.limits.wall_clock)
-    if pod.started is None or (pod.deadline is not None and pod.deadline <= limit):
+    if pod.started is None:
         return None
-    return pod.started + limit - now
+    claimed = pod.grant.claimed if pod.grant is not None else None
+    due = (claimed or pod.started) + limit
+    if pod.deadline is not None and pod.started + pod.deadline <= due:
+        return None
+    return due - now
 
 
 def _turn_limit(session: AgentSession, seen: Observed) -> Trouble | None:

@@ -2,39 +2,41 @@
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
-from functools import lru_cache
 
 from pydantic import ValidationError
 
 from agentsession.api.base import is_true, spec_errors
 from agentsession.api.conditions import SUSPENDED
 from agentsession.api.installation import Installation
+from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import FIRST_TURN, AgentSession, PromptSource
 from agentsession.api.tenant import AgentTenant
 from agentsession.api.values import WRITTEN
-from agentsession.keys.grant import verify_grant
 from agentsession.keys.keyring import Keyring
+from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import KubeObject, is_terminating, labels_of
+from agentsession.kube.objects import KubeObject, is_terminating, key_of, labels_of, uid_of
 from agentsession.kube.resource import CONFIGMAPS
-from agentsession.resources.names import NETWORK_POLICY, claim_name, runner_pod_name
+from agentsession.resources.names import NETWORK_POLICY, SESSION_LABEL, claim_name, runner_pod_name
 from agentsession.resources.network import network_policy, widened_by
-from agentsession.resources.pod import runner_labels
+from agentsession.resources.pod import revision, runner_labels, warm_spec
+from agentsession.resources.surroundings import Surroundings
+from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.listeners import Listeners
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
 
 from .holdup import ABSENT, Claim
 from .observed import Observed
-from .podview import PodView, view
-from .slots import Slot, free_slots
+from .offer import POOL_NOT_FOUND, Offer, offer, template_of
+from .podview import PodView, served_first, view
+from .slots import Slot, free_slots, waiting_before
+from .trouble import Trouble
 from .turns import turn_uuid
 
 MAX_PROMPT = 131072
-REMEMBERED_GRANTS = 10_000
-"""Grants whose signature is not verified again: that would be half the cost of looking at a pod."""
 
 
 class Observer:
@@ -47,25 +49,31 @@ class Observer:
         listeners: Listeners,
         meters: Meters,
         install: Installation,
+        surroundings: Surroundings,
         keyring: Callable[[], Keyring],
         starting: Collection[Slot],
+        claimed: Collection[str],
     ) -> None:
         self._api = api
         self._caches = caches
         self._listeners = listeners
         self._meters = meters
         self._install = install
-        self._verify = lru_cache(REMEMBERED_GRANTS)(lambda token: verify_grant(token, keyring().jwks()))
+        self._seals = Seals(lambda: keyring().jwks())
         self._starting = starting
+        self._claimed = claimed
+        self._surroundings = surroundings
 
     async def observe(self, raw: KubeObject, session: AgentSession) -> Observed:
         """The snapshot for one session; `raw` is the same as the cache has it."""
-        namespace, name = session.key
-        raw_pod = self._caches.pods.get((namespace, runner_pod_name(name, session.metadata.uid)))
-        pod = view(raw_pod, self._verify) if raw_pod is not None else None
+        namespace = session.metadata.namespace
+        pods = self._pods(session)
+        raw_pod, pod = pods[0] if pods else (None, None)
         runner = self._listeners.state(session.key, pod.uid) if pod is not None else None
         prompt, problem = await self._prompt(session, runner)
         tenant, unreadable = self._tenant(namespace, session.spec.tenant_ref.name)
+        pool = self._pool(session)
+        template = template_of(session, pool)
         return Observed(
             tenant=tenant,
             tenant_problem=unreadable,
@@ -77,7 +85,11 @@ class Observer:
             ),
             prompt=prompt,
             prompt_problem=problem,
+            template=template,
+            offer=self._offer(session, tenant, pool, template) if session.status.pod_name is None else None,
+            claimed_before=pod is None and session.metadata.uid in self._claimed,
             pod=pod,
+            strays=[stray for _, stray in pods[1:]],
             runner=runner,
             refusals=self._listeners.refusals(session.key, pod.uid) if pod is not None else 0,
             usage=self._meters.session(session.key, session.metadata.uid),
@@ -91,6 +103,52 @@ class Observer:
             return (AgentTenant.model_validate(tenant) if tenant is not None else None), None
         except ValidationError as error:
             return None, spec_errors(error)
+
+    def _pods(self, session: AgentSession) -> list[tuple[KubeObject, PodView]]:
+        """Those that are for the session, the one that is served first; and one that only has its runner's name."""
+        uid, found = session.metadata.uid, self._caches.pods.indexed(session.metadata.uid)
+        if not found:
+            named = self._caches.pods.get((session.metadata.namespace, runner_pod_name(session.metadata.name, uid)))
+            found = [named] if named is not None else []
+        pods = [(raw, view(raw, self._seals)) for raw in found]
+        return sorted(pods, key=lambda pod: served_first(pod[1], uid), reverse=True)
+
+    def _pool(self, session: AgentSession) -> AgentPool | None:
+        ref = session.spec.pool_ref
+        pool = self._caches.pools.get((session.metadata.namespace, ref.name)) if ref is not None else None
+        try:
+            return AgentPool.model_validate(pool) if pool is not None else None
+        except ValidationError:
+            return None
+
+    def _offer(
+        self, session: AgentSession, tenant: AgentTenant | None, pool: AgentPool | None, template: PoolTemplate | None
+    ) -> Offer | None:
+        """Of its pool, for a session that has not had a runner."""
+        if session.spec.pool_ref is None:
+            return None
+        if pool is None:
+            return Offer(none=Trouble(POOL_NOT_FOUND, ""))
+        known = self._caches.namespaces.get(("", session.metadata.namespace))
+        if template is None or tenant is None or known is None:
+            return None
+        uid = runner_uid(uid_of(known))
+        wanted, current = (
+            revision(warm_spec(each, tenant, self._install, self._surroundings, uid))
+            for each in (template, pool.spec.template)
+        )
+        reserved = {slot.pod_name for slot in self._starting}
+        runners = [
+            view(pod, self._seals)
+            for pod in self._caches.pods.indexed(pool.metadata.uid)
+            if key_of(pod)[1] not in reserved and SESSION_LABEL not in labels_of(pod)
+        ]
+        return offer(session, pool, wanted, current, runners, self._ahead(session, pool))
+
+    def _ahead(self, session: AgentSession, pool: AgentPool) -> int:
+        """Older sessions that wait for a runner of that pool."""
+        raws = self._caches.sessions.in_namespace(session.metadata.namespace)
+        return waiting_before(session, pool.metadata.name, raws)
 
     def _namespace_ready(self, namespace: str) -> bool:
         if self._caches.namespaces.get(("", namespace)) is None or self._terminating(namespace):

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from agentsession.api.pool import PoolTemplate
 from agentsession.api.report import SessionUsage
 from agentsession.api.tenant import AgentTenant
 from agentsession_runner.protocol import State
 
 from .holdup import Claim
+from .offer import Offer
 from .podview import PodView
 
 
@@ -28,7 +30,15 @@ class Observed:
     prompt: str | None
     """Text of the first turn; None if promptFrom does not resolve, or is no longer needed."""
     prompt_problem: str | None
+    template: PoolTemplate | None
+    """What its runner is to be; None while that is left to a pool that is not there."""
+    offer: Offer | None
+    """What its pool has for it; None if it names none, or has had a runner already."""
+    claimed_before: bool
+    """A warm runner was given to it and is gone: what that one did is known only once all usage is pulled."""
     pod: PodView | None
+    strays: list[PodView]
+    """Further pods that are for this session: at most one is served."""
     runner: State | None
     """The runner's latest word; None before it was heard."""
     refusals: int

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 from agentsession.api.session import AgentSessionStatus
 
+from .turns import NextPrompt
+
 
 class Once:
     """What must not happen twice. It is done after the status that tells of it was written, and that write is refused
@@ -14,6 +16,17 @@ class Once:
 @dataclass(frozen=True)
 class CreateRunner(Once):
     """Create the session's pod and, in the same step, grant it the session."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Make a pool's runner this session's, by one guarded write: grant, owner, deadline. Who is second loses."""
+
+    pool_uid: str
+    pod_name: str
+    pod_uid: str
+    deadline: timedelta
+    """What the session may use, from the pod's start on."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,11 @@ class Listen:
 
 @dataclass(frozen=True)
 class Bind:
-    """Bind the runner to the session."""
+    """Bind the runner to the session, and have it asked the first prompt with that if it was warm."""
 
     pod_uid: str
     ip: str
+    prompt: NextPrompt | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ class DeleteSession:
     """The object outlived its ttlSecondsAfterFinished."""
 
 
-Action = CreateRunner | DeleteRunner | Listen | Bind | Prompt | Drain | DeleteSession
+Action = CreateRunner | Claim | DeleteRunner | Listen | Bind | Prompt | Drain | DeleteSession
 
 
 @dataclass(frozen=True)
@@ -77,5 +91,7 @@ class Plan:
     status: AgentSessionStatus
     actions: list[Action] = field(default_factory=list)
     requeue_after: timedelta | None = None
+    at_once: bool = False
+    """What the actions bring is decided from before anything is told: no status is written in between."""
     settle_usage: bool = False
     """Usage must be pulled from every egress process, and the step decided anew with it: it says Finished."""

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator
 
 from agentsession.api.base import KubeModel, StatusModel
 from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import InvalidTokenError
-from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, RUNNER_CONTAINER
+from agentsession.keys.membership import Membership
+from agentsession.keys.seals import Seals
+from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, RUNNER_CONTAINER
 
 from .podstatus import ContainerState, ContainerStatus, PodPhase, PodStatus
 from .trouble import Trouble, diagnose
@@ -35,6 +37,10 @@ class PodView:
     node_silent: bool
     """Its node is not heard of any more: whether the containers still run, nobody knows."""
     grant: Grant | None
+    membership: Membership | None
+    """What it waits for, if it was made for a pool; like the grant only if this operator signed it for this pod."""
+    ready: bool
+    """The agent in it is connected."""
     set_up: bool
     """Its node has its volumes and its network ready."""
     contained: bool
@@ -47,12 +53,24 @@ class PodView:
     """When its last container ended; set only if `ended`."""
 
     @property
+    def warm(self) -> bool:
+        """Whether it was made for a pool, and claimed when its agent was connected."""
+        return self.grant is not None and self.grant.claimed is not None
+
+    @property
     def deleting(self) -> bool:
         return self.gone_by is not None
 
     @property
     def ended(self) -> bool:
         return self.phase in ("Succeeded", "Failed")
+
+
+def served_first(pod: PodView, session_uid: str) -> tuple[bool, int, bool, str]:
+    """Orders the pods of a session: the greatest is the one that the egress plane serves, if it serves any."""
+    granted = pod.grant is not None and pod.grant.session_uid == session_uid
+    epoch = pod.grant.epoch if pod.grant is not None else 0
+    return granted, epoch, not (pod.deleting or pod.ended), pod.uid
 
 
 class _Spec(StatusModel):
@@ -64,11 +82,8 @@ class _Pod(KubeModel):
     status: Annotated[PodStatus, BeforeValidator(lambda value: value or {})] = PodStatus()
 
 
-def view(pod: Mapping[str, object], verify: Callable[[str], Grant]) -> PodView:
-    """The view of a pod object. Raises pydantic.ValidationError if it is not one.
-
-    verify: the grant in an annotation that this operator signed; raises InvalidTokenError.
-    """
+def view(pod: Mapping[str, object], seals: Seals) -> PodView:
+    """The view of a pod object. Raises pydantic.ValidationError if it is not one."""
     parsed = _Pod.model_validate(pod)
     status, deadline = parsed.status, parsed.spec.active_deadline_seconds
     contain = _state(status.init_container_statuses, CONTAIN_CONTAINER)
@@ -84,7 +99,9 @@ def view(pod: Mapping[str, object], verify: Callable[[str], Grant]) -> PodView:
         grace_seconds=parsed.metadata.deletion_grace_period_seconds,
         deadline=timedelta(seconds=deadline) if deadline is not None else None,
         node_silent=status.holds("ContainersReady") and not status.holds("Ready"),
-        grant=_grant(parsed, verify),
+        grant=_sealed(parsed, GRANT_ANNOTATION, seals.grant),
+        membership=_sealed(parsed, MEMBERSHIP_ANNOTATION, seals.membership),
+        ready=status.holds("Ready"),
         set_up=status.holds("PodReadyToStartContainers"),
         contained=contain.terminated is not None and contain.terminated.exit_code == 0,
         running=runner.running is not None,
@@ -93,15 +110,18 @@ def view(pod: Mapping[str, object], verify: Callable[[str], Grant]) -> PodView:
     )
 
 
-def _grant(pod: _Pod, verify: Callable[[str], Grant]) -> Grant | None:
-    token = pod.metadata.annotations.get(GRANT_ANNOTATION)
+Sealed = TypeVar("Sealed", Grant, Membership)
+
+
+def _sealed(pod: _Pod, annotation: str, verify: Callable[[str], Sealed]) -> Sealed | None:
+    token = pod.metadata.annotations.get(annotation)
     if token is None:
         return None
     try:
-        grant = verify(token)
+        sealed = verify(token)
     except InvalidTokenError:
         return None
-    return grant if grant.pod_uid == pod.metadata.uid else None
+    return sealed if sealed.pod_uid == pod.metadata.uid else None
 
 
 def _state(containers: list[ContainerStatus], name: str) -> ContainerState:

@@ -23,6 +23,7 @@ from agentsession.resources.names import claim_name, runner_pod_name
 from agentsession.resources.pod import workspace_sub_path
 
 from .observed import Observed
+from .offer import COLD_START
 from .trouble import POD_REFUSED, WIDENED, Trouble
 from .turns import ENDED, Progress
 from .turns import started as turns_started
@@ -83,11 +84,14 @@ def starting(
     passed = seen.pod is not None and seen.pod.contained
     if why.reason == "Starting" and not passed:
         why = _uncontained(session) or (_refused(session) if seen.pod is None else None) or why
+    if why.reason == "Starting":
+        why = _cold(session) or why
     marks = [*_resolved(), *_not_contained(why), *_not_ready(why), *_resuming(session)]
     status = _status(session, "Starting", marks, now)
     if started or seen.pod is not None:
         status.pod_name = runner_pod_name(session.metadata.name, session.metadata.uid)
         status.start_type = "Resumed" if session.status.turns else "Cold"
+        _claimed(status, seen)
     return status
 
 
@@ -110,6 +114,7 @@ def serving(session: AgentSession, seen: Observed, talk: Progress, now: datetime
     status = _talked(_status(session, "Running" if active else "Idle", marks, now), seen, turns, talk.result)
     status.timings.ready = status.timings.ready or now
     _placed(status, seen)
+    _claimed(status, seen)
     return status
 
 
@@ -227,6 +232,14 @@ def _placed(status: AgentSessionStatus, seen: Observed) -> None:
         status.workspace = WorkspaceStatus(claim_name=name, sub_path=workspace_sub_path(pod.uid))
 
 
+def _claimed(status: AgentSessionStatus, seen: Observed) -> None:
+    grant = seen.pod.grant if seen.pod is not None else None
+    if seen.pod is not None and grant is not None and grant.claimed is not None:
+        status.pod_name = seen.pod.name
+        status.start_type = "Warm"
+        status.timings.claimed = grant.claimed
+
+
 def _ended(turn: Turn, why: Trouble | None, now: datetime) -> Turn:
     if turn.state in ENDED:
         return turn
@@ -268,6 +281,12 @@ def _uncontained(session: AgentSession) -> Trouble | None:
     """What the last containment check found: it stands until another one ends well."""
     last = condition(session.status.conditions, CONTAINED)
     return Trouble(last.reason, last.message) if last is not None and last.reason in CHECKED else None
+
+
+def _cold(session: AgentSession) -> Trouble | None:
+    """Why its pool had no runner for it: it stands while one is started for it alone."""
+    last = condition(session.status.conditions, READY)
+    return Trouble(last.reason, last.message) if last is not None and last.reason == COLD_START else None
 
 
 def _refused(session: AgentSession) -> Trouble | None:

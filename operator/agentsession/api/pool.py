@@ -1,0 +1,93 @@
+"""AgentPool: runners of one shape, their agents connected before anybody asks, for sessions to claim."""
+
+from datetime import timedelta
+
+from pydantic import ConfigDict, Field
+
+from .agent import Agent
+from .base import NOT_OBSERVED, Condition, KubeModel, SpecModel, StatusModel
+from .rules import holds, immutable
+from .session import Runtime, TenantRef
+from .values import DURATION, Duration, parse_duration
+
+MOST_REPLICAS = 1000
+LEAST_AGE = timedelta(minutes=1)
+_NO_AGE = f"!has(self.maxAge) || !{DURATION.cel.replace('self', 'self.maxAge')}"
+
+
+class PoolTemplate(SpecModel):
+    """What a runner of the pool is: sessions that ask for just that are given one."""
+
+    agent: Agent = Field(description="What the agent is and may do.")
+    runtime: Runtime = Field(default_factory=Runtime, json_schema_extra={"default": {}}, description="What it runs on.")
+
+
+class Update(SpecModel):
+    """How runners of an older template are replaced."""
+
+    max_unavailable: int = Field(
+        default=1, ge=1, le=MOST_REPLICAS, description="Runners that may be missing at one time because of it."
+    )
+
+
+class Recycle(SpecModel):
+    """How long a runner is kept that nobody claims."""
+
+    max_age: Duration = Field(
+        default="24h", description='Age at which an unclaimed runner is replaced, such as "12h"; 1m is the least.'
+    )
+
+    @holds(
+        f"{_NO_AGE} || duration(self.maxAge) >= duration('1m')", "maxAge is too short: 1m is the least", field="maxAge"
+    )
+    def _old_enough(self) -> bool:
+        return parse_duration(self.max_age) >= LEAST_AGE
+
+
+class AgentPoolSpec(SpecModel):
+    """Whose runners, of what shape, how many."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"x-kubernetes-validations": [immutable("tenantRef", "make a new AgentPool")]}
+    )
+
+    tenant_ref: TenantRef = Field(
+        default_factory=TenantRef,
+        json_schema_extra={"default": {}},
+        description="Whose sessions claim them: their storage is mounted beforehand.",
+    )
+    template: PoolTemplate = Field(description="What each runner is.")
+    replicas: int = Field(
+        default=1, ge=0, le=MOST_REPLICAS, description="Runners that are kept ready. A claimed one is replaced."
+    )
+    update: Update = Field(
+        default_factory=Update, json_schema_extra={"default": {}}, description="How a change of the template spreads."
+    )
+    recycle: Recycle = Field(
+        default_factory=Recycle, json_schema_extra={"default": {}}, description="How old an unclaimed runner grows."
+    )
+
+
+class AgentPoolStatus(StatusModel):
+    """What the operator found. Only it writes it."""
+
+    observed_generation: int = NOT_OBSERVED
+    replicas: int = Field(default=0, description="Unclaimed runners, ready or on their way.")
+    ready_replicas: int = Field(default=0, description="Runners that a session would be given now.")
+    claimed_replicas: int = Field(default=0, description="Runners of this pool that serve a session.")
+    desired_replicas: int = Field(default=0, description="Unclaimed runners that the pool is to have.")
+    revision: str = Field(default="", max_length=63, description="Of the template as runners are made from it now.")
+    updated_replicas: int = Field(default=0, description="Unclaimed runners of that revision.")
+    selector: str = Field(default="", max_length=253, description="Of the unclaimed runners, for /scale.")
+    conditions: list[Condition] = Field(
+        default=[],
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+
+class AgentPool(KubeModel):
+    """Runners that are kept ready for a tenant's sessions."""
+
+    spec: AgentPoolSpec
+    status: AgentPoolStatus = AgentPoolStatus()

@@ -1,0 +1,1 @@
+"""AgentPool: runners whose agents are connected before a session asks for one."""

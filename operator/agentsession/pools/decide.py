@@ -1,0 +1,108 @@
+"""The decision: which runners a pool makes and which it lets go, and what its status says. Pure.
+
+A runner that ends before anybody claims it keeps its place for a while: what cannot start is not hammered.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from agentsession.api.installation import Installation
+from agentsession.api.pool import AgentPool, AgentPoolStatus
+from agentsession.api.values import parse_duration
+from agentsession.sessions.acceptance import impossible
+from agentsession.sessions.podview import PodView
+
+from .observed import Observed
+from .report import Counts, refused, running, unresolved
+
+ENDED_HOLDS = timedelta(seconds=30)
+"""How long a runner that ended keeps its place."""
+REFUSED_WAIT = timedelta(seconds=30)
+"""How soon a pod is tried again that the API server refused, as for a quota."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One step: runners to make, runners to delete, and the status after that."""
+
+    status: AgentPoolStatus
+    create: int = 0
+    delete: list[PodView] = field(default_factory=list)
+    requeue_after: timedelta | None = None
+
+
+def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime) -> Plan:
+    """One step towards `spec.replicas` runners of the current revision."""
+    if (wrong := impossible(pool.spec.template, install, "spec.template")) is not None:
+        return Plan(refused(pool, wrong, now), delete=_living(seen.runners))
+    if seen.unresolved is not None:
+        return Plan(unresolved(pool, seen.unresolved, now))
+    present = [pod for pod in seen.runners if not pod.deleting and not _forgotten(pod, now)]
+    current = [pod for pod in present if _is_current(pod, pool, seen.revision, now)]
+    stale = [pod for pod in present if pod not in current]
+    desired = pool.spec.replicas
+    leaving = _surplus(present, stale, desired) or _replaced(current, stale, desired, pool.spec.update.max_unavailable)
+    gone = [pod for pod in seen.runners if pod.ended and not pod.deleting and _forgotten(pod, now)]
+    missing = max(0, desired - (len(present) - len(leaving)))
+    counts = Counts(
+        present=[pod for pod in present if pod not in leaving],
+        stale=len(stale),
+        claimed=seen.claimed,
+        waiting=seen.waiting,
+        desired=desired,
+    )
+    held = seen.refused.at + REFUSED_WAIT - now if missing and seen.refused is not None else timedelta(0)
+    hold = held > timedelta(0)
+    again = _soonest(held if hold else None, *_due(pool, seen.runners, now))
+    return Plan(running(pool, seen, counts, now), 0 if hold else missing, [*leaving, *gone], again)
+
+
+def _living(runners: Iterable[PodView]) -> list[PodView]:
+    return [pod for pod in runners if not pod.deleting]
+
+
+def _forgotten(pod: PodView, now: datetime) -> bool:
+    return pod.ended and now - (pod.ended_at or pod.created or now) >= ENDED_HOLDS
+
+
+def _is_current(pod: PodView, pool: AgentPool, revision: str, now: datetime) -> bool:
+    """Whether a session may be given it. A pod without the operator's word on it never is."""
+    member = pod.membership
+    fits = member is not None and (member.pool_uid, member.revision) == (pool.metadata.uid, revision)
+    return fits and _age(pod, now) < parse_duration(pool.spec.recycle.max_age)
+
+
+def _age(pod: PodView, now: datetime) -> timedelta:
+    return now - (pod.created or now)
+
+
+def _surplus(present: list[PodView], stale: list[PodView], desired: int) -> list[PodView]:
+    """Those above the desired number: stale ones first, then those that are not ready, then the youngest."""
+    order = sorted(present, key=lambda pod: (pod not in stale, pod.ready, _negative(pod.created)))
+    return order[: max(0, len(present) - desired)]
+
+
+def _negative(created: datetime | None) -> float:
+    return -created.timestamp() if created is not None else 0.0
+
+
+def _replaced(current: list[PodView], stale: list[PodView], desired: int, most: int) -> list[PodView]:
+    """Stale runners to let go now: so many that no more than `most` of the desired are not ready because of it."""
+    unready = [pod for pod in stale if not pod.ready]
+    starting = sum(not pod.ready for pod in current) + max(0, desired - len(current) - len(stale))
+    ready = [pod for pod in stale if pod.ready]
+    return [*unready, *ready[: max(0, most - starting - len(unready))]]
+
+
+def _due(pool: AgentPool, runners: Iterable[PodView], now: datetime) -> Iterable[timedelta]:
+    """When a runner's time comes by itself: it grows too old, or its place is free again."""
+    for pod in _living(runners):
+        if pod.ended:
+            yield max(timedelta(0), ENDED_HOLDS - (now - (pod.ended_at or pod.created or now)))
+        else:
+            yield max(timedelta(seconds=1), parse_duration(pool.spec.recycle.max_age) - _age(pod, now))
+
+
+def _soonest(*waits: timedelta | None) -> timedelta | None:
+    return min((wait for wait in waits if wait is not None), default=None)

@@ -1,0 +1,99 @@
+"""Gathers what a pool's decision is made from, all of it from caches."""
+
+from collections.abc import Callable, Mapping
+
+from pydantic import ValidationError
+
+from agentsession.api.base import is_true
+from agentsession.api.conditions import READY
+from agentsession.api.installation import Installation
+from agentsession.api.pool import AgentPool
+from agentsession.api.tenant import AgentTenant
+from agentsession.keys.keyring import Keyring
+from agentsession.keys.seals import Seals
+from agentsession.kube.caches import Caches
+from agentsession.kube.objects import Key, is_terminating, labels_of, uid_of
+from agentsession.resources.names import NETWORK_POLICY, POOL_LABEL, RUNNER_LABEL, SESSION_LABEL
+from agentsession.resources.network import network_policy, widened_by, widened_message
+from agentsession.resources.pod import revision, warm_spec
+from agentsession.resources.surroundings import Surroundings
+from agentsession.resources.tenancy import runner_uid
+from agentsession.sessions.acceptance import wrong_model
+from agentsession.sessions.podview import view
+from agentsession.sessions.slots import next_claimants
+from agentsession.sessions.trouble import WIDENED, Trouble
+
+from .observed import Observed, Refused
+
+MOST_COUNTED = 10_000
+
+
+class Observer:
+    """Reads caches. refused: what the API server last said to a pod of a pool, by the pool's uid."""
+
+    def __init__(
+        self,
+        caches: Caches,
+        install: Installation,
+        surroundings: Surroundings,
+        keyring: Callable[[], Keyring],
+        refused: Mapping[str, Refused],
+    ) -> None:
+        self._caches = caches
+        self._install = install
+        self._surroundings = surroundings
+        self._seals = Seals(lambda: keyring().jwks())
+        self._refused = refused
+
+    def tenant(self, pool: AgentPool) -> AgentTenant | None:
+        """The pool's tenant, if it is there and can be read."""
+        raw = self._caches.tenants.get((pool.metadata.namespace, pool.spec.tenant_ref.name))
+        try:
+            return AgentTenant.model_validate(raw) if raw is not None else None
+        except ValidationError:
+            return None
+
+    def user(self, namespace: str) -> int | None:
+        """User id of the namespace's runners; None while it is not known, or is going."""
+        known = self._caches.namespaces.get(("", namespace))
+        return None if known is None or is_terminating(known) else runner_uid(uid_of(known))
+
+    def observe(self, pool: AgentPool) -> Observed:
+        """The snapshot for one pool."""
+        namespace, uid = pool.metadata.namespace, pool.metadata.uid
+        tenant, user = self.tenant(pool), self.user(namespace)
+        unresolved = self._unresolved(pool, tenant, user)
+        wanted = ""
+        if unresolved is None and tenant is not None and user is not None:
+            wanted = revision(warm_spec(pool.spec.template, tenant, self._install, self._surroundings, user))
+        pods = self._caches.pods.indexed(uid)
+        free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
+        waiting = next_claimants(self._caches.sessions.in_namespace(namespace), pool.metadata.name, MOST_COUNTED)
+        return Observed(
+            unresolved=unresolved,
+            revision=wanted,
+            runners=[view(pod, self._seals) for pod in free],
+            claimed=len(pods) - len(free),
+            waiting=len(waiting),
+            refused=self._refused.get(uid),
+        )
+
+    def _unresolved(self, pool: AgentPool, tenant: AgentTenant | None, user: int | None) -> Trouble | None:
+        namespace, name = pool.metadata.namespace, pool.spec.tenant_ref.name
+        if tenant is None or tenant.metadata.deletion_timestamp is not None:
+            return Trouble("TenantNotFound", f"spec.tenantRef: there is no AgentTenant {name} in namespace {namespace}")
+        if not is_true(tenant.status.conditions, READY):
+            return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: see its conditions")
+        if (wrong := wrong_model(pool.spec.template.agent, tenant, "spec.template")) is not None:
+            return Trouble("ModelNotAllowed", wrong)
+        if user is None or not self._policy_holds((namespace, NETWORK_POLICY)):
+            return Trouble("NamespaceNotReady", "the namespace's NetworkPolicy is not in place yet")
+        labels = {RUNNER_LABEL: "true", POOL_LABEL: pool.metadata.uid}
+        policies = self._caches.policies.in_namespace(namespace)
+        if (wide := widened_by(policies, labels, self._install.runner.network_policies)) is not None:
+            return Trouble(WIDENED, widened_message(wide))
+        return None
+
+    def _policy_holds(self, key: Key) -> bool:
+        policy = self._caches.policies.get(key)
+        return policy is not None and policy["spec"] == network_policy(key[0], self._install)["spec"]

@@ -1,0 +1,32 @@
+"""What a pool's decision is made from, besides the pool itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from agentsession.sessions.podview import PodView
+from agentsession.sessions.trouble import Trouble
+
+
+@dataclass(frozen=True)
+class Refused:
+    """That the API server did not take a runner, as for a quota, and when."""
+
+    why: Trouble
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A snapshot, from caches."""
+
+    unresolved: Trouble | None
+    """Why no runner can be made now, and what has to be there for one."""
+    revision: str
+    """What a runner would be made from now; empty while `unresolved`."""
+    runners: list[PodView]
+    """The pool's pods that no session has claimed."""
+    claimed: int
+    waiting: int
+    """Sessions that wait for a runner of the pool."""
+    refused: Refused | None
+    """The latest attempt, if it was."""

@@ -1,0 +1,37 @@
+"""The one write that gives a warm runner to a session."""
+
+from datetime import timedelta
+from typing import Literal, TypedDict
+
+from agentsession.api.session import AgentSession
+
+from .names import GRANT_ANNOTATION, SESSION_LABEL, TENANT_LABEL
+from .pod import owner_reference
+
+
+class Operation(TypedDict):
+    """One of RFC 6902."""
+
+    op: Literal["add", "replace", "test"]
+    path: str
+    value: object
+
+
+def claim_patch(pool_uid: str, pod_uid: str, session: AgentSession, grant: str, deadline: timedelta) -> list[Operation]:
+    """All or nothing, and only while the pod is that one and still belongs to its pool: who is second fails the test.
+
+    deadline: from the pod's start on; a pod's deadline can be shortened, never extended.
+    """
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": pod_uid},
+        {"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": pool_uid},
+        {"op": "replace", "path": "/metadata/ownerReferences", "value": [owner_reference(session, "AgentSession")]},
+        {"op": "add", "path": _key("labels", SESSION_LABEL), "value": session.metadata.uid},
+        {"op": "add", "path": _key("labels", TENANT_LABEL), "value": session.spec.tenant_ref.name},
+        {"op": "add", "path": _key("annotations", GRANT_ANNOTATION), "value": grant},
+        {"op": "replace", "path": "/spec/activeDeadlineSeconds", "value": int(deadline.total_seconds())},
+    ]
+
+
+def _key(of: str, name: str) -> str:
+    return f"/metadata/{of}/{name.replace('~', '~0').replace('/', '~1')}"

@@ -1,0 +1,66 @@
+"""What a session's pool has for it: a runner made just as it asks, or the reason why it gets none. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agentsession.api.pool import AgentPool, PoolTemplate
+from agentsession.api.session import AgentSession, Runtime
+
+from .podview import PodView
+from .trouble import Trouble
+
+POOL_NOT_FOUND, POOL_EXHAUSTED, COLD_START = "PoolNotFound", "PoolExhausted", "ColdStart"
+"""It waits for the pool; for a runner of it; it has one made for it alone, because the pool has none for it."""
+
+ALONE = "a runner is started for this session alone"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Either a runner to claim, or why there is none."""
+
+    runner: PodView | None = None
+    none: Trouble | None = None
+
+
+def template_of(session: AgentSession, pool: AgentPool | None) -> PoolTemplate | None:
+    """What the session's runner is to be; None while it is left to a pool that is not there."""
+    spec = session.spec
+    if spec.agent is not None:
+        return PoolTemplate(agent=spec.agent, runtime=spec.runtime)
+    if pool is None:
+        return None
+    return (
+        pool.spec.template
+        if spec.runtime == Runtime()
+        else PoolTemplate(agent=pool.spec.template.agent, runtime=spec.runtime)
+    )
+
+
+def offer(
+    session: AgentSession, pool: AgentPool, wanted: str, current: str, runners: Iterable[PodView], ahead: int
+) -> Offer:
+    """wanted, current: revisions of what the session asks for and of what the pool makes now.
+
+    runners: the pool's pods that nobody is claiming. ahead: older sessions that wait for one of them.
+    """
+    name = pool.metadata.name
+    if pool.spec.tenant_ref != session.spec.tenant_ref:
+        return Offer(
+            none=Trouble(COLD_START, f"AgentPool {name} is of AgentTenant {pool.spec.tenant_ref.name}: {ALONE}")
+        )
+    if wanted != current:
+        why = f"AgentPool {name} has another template than this session's agent and runtime: {ALONE}"
+        return Offer(none=Trouble(COLD_START, f"{why}; leave them to the pool, or make them equal"))
+    ready = sorted((pod for pod in runners if _ready(pod, pool, current)), key=lambda pod: (str(pod.created), pod.name))
+    if len(ready) > ahead:
+        return Offer(runner=ready[ahead])
+    if session.spec.pool_ref is not None and session.spec.pool_ref.on_exhausted == "Wait":
+        return Offer(none=Trouble(POOL_EXHAUSTED, f"AgentPool {name} has no runner ready: this session waits its turn"))
+    return Offer(none=Trouble(COLD_START, f"AgentPool {name} has no runner ready: {ALONE}"))
+
+
+def _ready(pod: PodView, pool: AgentPool, revision: str) -> bool:
+    member = pod.membership
+    ours = member is not None and (member.pool_uid, member.revision) == (pool.metadata.uid, revision)
+    return ours and pod.grant is None and pod.ready and not pod.deleting and not pod.ended

@@ -1,0 +1,153 @@
+"""What a pool makes, keeps and lets go, and what its status says of it."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agentsession.api.base import condition
+from agentsession.api.pool import AgentPool
+from agentsession.keys.membership import Membership
+from agentsession.pools.decide import ENDED_HOLDS, REFUSED_WAIT, Plan, decide
+from agentsession.pools.observed import Observed, Refused
+from agentsession.sessions.podview import PodView
+from agentsession.sessions.trouble import Trouble
+from tests.sessions.build import INSTALL, NOW, pod
+
+pytestmark = pytest.mark.unit
+
+CURRENT = "rev-2"
+
+
+def pool(replicas: int = 3, **spec: Any) -> AgentPool:
+    """A pool; `spec` in the wire form."""
+    return AgentPool.model_validate(
+        {
+            "metadata": {"name": "p", "namespace": "n", "uid": "pool-1", "generation": 1},
+            "spec": {"template": {"agent": {"model": "m"}}, "replicas": replicas, **spec},
+        }
+    )
+
+
+def warm(name: str, revision: str = CURRENT, **fields: Any) -> PodView:
+    """A runner that waits."""
+    member = Membership(pod_uid=name, pool_uid="pool-1", revision=revision)
+    return replace(pod(), name=name, uid=name, grant=None, membership=member, **fields)
+
+
+def seen(*runners: PodView, **fields: Any) -> Observed:
+    return replace(Observed(None, CURRENT, list(runners), claimed=0, waiting=0, refused=None), **fields)
+
+
+def plan(of: AgentPool, what: Observed) -> Plan:
+    return decide(of, what, INSTALL, NOW)
+
+
+def says(made: Plan, type_: str) -> tuple[str, str]:
+    found = condition(made.status.conditions, type_)
+    return (found.status, found.reason) if found is not None else ("", "")
+
+
+def test_what_is_missing_is_made() -> None:
+    made = plan(pool(3), seen(warm("a"), warm("b", ready=False)))
+    assert (made.create, made.delete) == (1, [])
+    assert (made.status.replicas, made.status.ready_replicas, made.status.desired_replicas) == (2, 1, 3)
+
+
+def test_what_is_too_much_goes_unready_first_then_the_youngest() -> None:
+    old, young = warm("old", created=NOW - timedelta(hours=1)), warm("young", created=NOW)
+    assert [gone.name for gone in plan(pool(1), seen(old, young, warm("c", ready=False))).delete] == ["c", "young"]
+
+
+def test_a_pool_of_none_is_content() -> None:
+    made = plan(pool(0), seen())
+    assert (made.create, says(made, "Available"), says(made, "Progressing")) == (
+        0,
+        ("True", "RunnersReady"),
+        ("False", "Settled"),
+    )
+
+
+def test_deleting_ones_do_not_count() -> None:
+    assert plan(pool(1), seen(warm("a", gone_by=NOW))).create == 1
+
+
+@pytest.mark.parametrize(("most", "gone"), [(1, 1), (2, 2), (9, 3)])
+def test_a_rollout_leaves_enough(most: int, gone: int) -> None:
+    old = [warm(name, "rev-1") for name in "abc"]
+    made = plan(pool(3, update={"maxUnavailable": most}), seen(*old))
+    assert (len(made.delete), made.create) == (gone, gone)
+    assert says(made, "Progressing") == ("True", "RollingOut")
+    assert says(made, "Reconciling") == ("True", "RollingOut")
+
+
+def test_a_rollout_waits_for_what_it_has_begun() -> None:
+    """The first replacement is not ready yet: no further one goes."""
+    made = plan(pool(3), seen(warm("a", "rev-1"), warm("b", "rev-1"), warm("new", ready=False)))
+    assert (made.delete, made.create) == ([], 0)
+
+
+def test_a_stale_one_that_is_not_ready_is_of_no_use_to_anybody() -> None:
+    assert [gone.name for gone in plan(pool(2), seen(warm("a"), warm("b", "rev-1", ready=False))).delete] == ["b"]
+
+
+def test_one_without_the_operators_word_is_replaced() -> None:
+    strange = replace(warm("a"), membership=None)
+    assert plan(pool(1), seen(strange)).delete == [strange]
+
+
+def test_an_old_one_is_recycled() -> None:
+    old = warm("a", created=NOW - timedelta(hours=25))
+    assert plan(pool(1), seen(old)).delete == [old]
+    assert plan(pool(1, recycle={"maxAge": "26h"}), seen(old)).requeue_after == timedelta(hours=1)
+
+
+def test_one_that_ended_keeps_its_place_for_a_while() -> None:
+    trouble = Trouble("ImageUnavailable", "no such image")
+    ended = warm("a", phase="Failed", ready=False, ended_at=NOW - timedelta(seconds=10), trouble=trouble)
+    made = plan(pool(1), seen(ended))
+    assert (made.create, made.delete, made.requeue_after) == (0, [], ENDED_HOLDS - timedelta(seconds=10))
+    assert says(made, "Degraded") == ("True", "ImageUnavailable")
+    later = replace(ended, ended_at=NOW - ENDED_HOLDS)
+    made = plan(pool(1), seen(later))
+    assert (made.create, made.delete) == (1, [later])
+
+
+def test_a_refused_pod_is_tried_again_after_a_while() -> None:
+    quota = Trouble("PodRefused", "exceeded quota")
+    made = plan(pool(1), seen(refused=Refused(quota, NOW - timedelta(seconds=1))))
+    assert (made.create, made.requeue_after) == (0, REFUSED_WAIT - timedelta(seconds=1))
+    assert says(made, "Degraded") == ("True", "PodRefused")
+    assert plan(pool(1), seen(refused=Refused(quota, NOW - REFUSED_WAIT))).create == 1
+
+
+def test_a_wrong_template_is_final_and_its_runners_go() -> None:
+    made = plan(pool(1, template={"agent": {"model": "m"}, "runtime": {"image": "mine"}}), seen(warm("a")))
+    assert says(made, "Accepted") == ("False", "ImageNotAllowed")
+    assert says(made, "Stalled") == ("True", "ImageNotAllowed")
+    assert [gone.name for gone in made.delete] == ["a"]
+    assert "spec.template.runtime.image" in made.status.conditions[0].message
+
+
+def test_what_is_missing_is_waited_for() -> None:
+    made = plan(pool(1), seen(unresolved=Trouble("TenantNotFound", "create it")))
+    assert (made.create, says(made, "ResolvedRefs"), says(made, "Reconciling")) == (
+        0,
+        ("False", "TenantNotFound"),
+        ("True", "TenantNotFound"),
+    )
+
+
+def test_daily_life_is_no_progress_to_wait_for() -> None:
+    """helm --wait and GitOps tools judge by Reconciling: a runner that was claimed must not undo an installation."""
+    first = plan(pool(1), seen())
+    assert says(first, "Reconciling") == ("True", "Filling")
+    ready = plan(pool(1), seen(warm("a")))
+    assert says(ready, "Reconciling") == ("", "")
+    after = pool(1).model_copy(update={"status": ready.status})
+    assert says(plan(after, seen(claimed=1)), "Reconciling") == ("", "")
+
+
+def test_sessions_that_wait_are_said() -> None:
+    assert says(plan(pool(1), seen(waiting=2)), "Exhausted") == ("True", "SessionsWait")

@@ -1,0 +1,164 @@
+"""What a session's pool has for it, and what the session does with that."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from agentsession.api.pool import AgentPool
+from agentsession.api.session import AgentSession
+from agentsession.keys.grant import Grant
+from agentsession.sessions.decide import decide
+from agentsession.sessions.offer import Offer, offer, template_of
+from agentsession.sessions.plan import Bind, Claim, CreateRunner, DeleteRunner, Listen
+from agentsession.sessions.podview import PodView
+from agentsession.sessions.trouble import Trouble
+from tests.pools.test_decide import CURRENT, pool, warm
+from tests.sessions.build import INSTALL, NOW, UID, observed, pod, runner, said, served, session
+
+pytestmark = pytest.mark.unit
+
+
+def asks(**ref: Any) -> AgentSession:
+    return session(agent=None, poolRef={"name": "p", **ref})
+
+
+def offered(
+    who: AgentSession, *runners: PodView, of: AgentPool | None = None, wanted: str = CURRENT, ahead: int = 0
+) -> Offer:
+    return offer(who, of or pool(), wanted, CURRENT, runners, ahead)
+
+
+def reason(made: Offer) -> str:
+    return made.none.reason if made.none is not None else ""
+
+
+def claimed_pod(**fields: Any) -> PodView:
+    grant = Grant(
+        pod_uid="a",
+        session_uid=UID,
+        session_name="s",
+        namespace="n",
+        tenant="default",
+        tenant_uid="t-1",
+        epoch=1,
+        claimed=NOW,
+    )
+    return pod(name="p-a", uid="a", grant=grant, **fields)
+
+
+def test_the_oldest_ready_one_is_offered() -> None:
+    old, young = warm("old", created=NOW - timedelta(hours=1)), warm("young", created=NOW)
+    assert offered(asks(), young, old).runner == old
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        warm("a", "rev-1"),
+        warm("a", ready=False),
+        warm("a", gone_by=NOW),
+        warm("a", phase="Failed"),
+        pod(membership=None, grant=None),
+        pod(),
+    ],
+    ids=["stale", "not ready", "deleting", "ended", "not made by the operator", "granted"],
+)
+def test_an_unfit_one_is_not(unfit: PodView) -> None:
+    assert offered(asks(), unfit).runner is None
+
+
+def test_older_sessions_come_first() -> None:
+    first, second = warm("a", created=NOW - timedelta(hours=1)), warm("b", created=NOW)
+    assert offered(asks(), first, second, ahead=1).runner == second
+    assert reason(offered(asks(onExhausted="Wait"), first, second, ahead=2)) == "PoolExhausted"
+
+
+def test_what_the_pool_is_not_starts_cold() -> None:
+    assert reason(offered(asks(), warm("a"), wanted="another")) == "ColdStart"
+    assert reason(offered(asks(), warm("a"), of=pool(tenantRef={"name": "other"}))) == "ColdStart"
+
+
+def test_an_empty_pool_means_a_cold_start_or_waiting() -> None:
+    assert reason(offered(asks())) == "ColdStart"
+    assert reason(offered(asks(onExhausted="Wait"))) == "PoolExhausted"
+
+
+def test_what_is_left_to_the_pool_comes_from_it() -> None:
+    there = pool(template={"agent": {"model": "m"}, "runtime": {"image": "runner:2"}})
+    assert template_of(asks(), there) == there.spec.template
+    assert template_of(asks(), None) is None
+    own = template_of(session(poolRef={"name": "p"}), there)
+    assert own is not None
+    assert own.runtime.image is None
+
+
+def test_a_claim_is_told_of_only_once_it_has_been_prompted() -> None:
+    who = session(poolRef={"name": "p"})
+    free = warm("a", started=NOW - timedelta(minutes=10))
+    plan = decide(who, observed(offer=Offer(runner=free)), INSTALL, NOW)
+    assert plan.actions == [Claim("pool-1", "a", "a", timedelta(minutes=70))]
+    assert (plan.at_once, plan.status, plan.settle_usage) == (True, who.status, False)
+
+    plan = decide(who, observed(pod=claimed_pod()), INSTALL, NOW)
+    assert [type(action) for action in plan.actions] == [Listen, Bind]
+    assert isinstance(bind := plan.actions[1], Bind)
+    assert bind.prompt is not None
+    assert bind.prompt.text == "hello"
+    assert (plan.at_once, plan.status) == (True, who.status)
+
+    busy = runner("Busy", said(phase="Running"))
+    plan = decide(who, observed(pod=claimed_pod(), runner=busy), INSTALL, NOW)
+    assert not plan.at_once
+    assert (plan.status.phase, plan.status.start_type, plan.status.pod_name) == ("Running", "Warm", "p-a")
+    assert plan.status.timings.claimed == NOW
+    assert plan.status.session_id == busy.session_id
+
+
+def test_the_wall_clock_of_a_claimed_runner_begins_with_the_claim() -> None:
+    who = session(limits={"wallClock": "10m"})
+    worn = claimed_pod(started=NOW - timedelta(hours=5), deadline=timedelta(hours=5, minutes=10))
+    assert (
+        decide(who, observed(pod=worn, runner=runner("Busy", said(phase="Running"))), INSTALL, NOW).status.phase
+        == "Running"
+    )
+
+
+def test_a_claimed_runner_that_died_before_it_was_asked_is_replaced_at_once() -> None:
+    dead = claimed_pod(phase="Failed", running=False, ended_at=NOW, trouble=Trouble("RunnerExited", "x"))
+    assert decide(session(), observed(pod=dead), INSTALL, NOW).actions == [DeleteRunner("p-a", "a")]
+    free = Offer(runner=warm("b"))
+    plan = decide(session(), observed(offer=free, claimed_before=True), INSTALL, NOW)
+    assert plan.settle_usage
+
+
+def test_what_the_model_was_asked_is_not_asked_again_by_another_runner() -> None:
+    """The bind's answer was lost, and then the runner: only the egress plane knows that it had begun."""
+    asked = served(first_request=NOW.isoformat())
+    plan = decide(session(), observed(offer=Offer(runner=warm("b")), usage=[asked]), INSTALL, NOW)
+    assert plan.status.phase == "Failed"
+    assert not any(isinstance(action, Claim | CreateRunner) for action in plan.actions)
+
+
+def test_a_second_pod_of_a_session_goes() -> None:
+    stray = claimed_pod()
+    plan = decide(session(), observed(pod=pod(), strays=[stray]), INSTALL, NOW)
+    assert DeleteRunner("p-a", "a") in plan.actions
+
+
+def test_why_it_starts_cold_stands_until_it_is_ready() -> None:
+    why = Trouble("ColdStart", "none ready")
+    plan = decide(session(), observed(offer=Offer(none=why)), INSTALL, NOW)
+    assert plan.actions == [CreateRunner()]
+    ready = next(c for c in plan.status.conditions if c.type == "Ready")
+    assert (ready.reason, ready.message) == ("ColdStart", "none ready")
+    going = session(status=plan.status)
+    again = decide(going, observed(pod=pod(running=False, contained=False)), INSTALL, NOW)
+    assert next(c for c in again.status.conditions if c.type == "Ready").reason == "ColdStart"
+
+
+def test_a_missing_pool_is_waited_for() -> None:
+    plan = decide(asks(), observed(template=None), INSTALL, NOW)
+    resolved = next(c for c in plan.status.conditions if c.type == "ResolvedRefs")
+    assert (resolved.status, resolved.reason) == ("False", "PoolNotFound")
+    assert "create it" in resolved.message
