@@ -144,8 +144,10 @@ class Team:
         await self.world.api.create(AGENTTENANTS, {**body, "spec": {"provider": provider, **spec}})
 
     async def start(self, name: str, prompt: str | None, **spec: Any) -> AgentSession:
-        """Create a session; `spec` in the wire form, `agent` merged over the model and all rights in its box."""
-        agent = {"model": scene.MODEL, "allowedTools": ["Bash", "Read", "Write"], **spec.pop("agent", {})}
+        """Create a session; `spec` in the wire form, `agent` merged over the model and all rights in its box; None
+        leaves it to the session's pool."""
+        own = spec.pop("agent", {})
+        agent = {"model": scene.MODEL, "allowedTools": ["Bash", "Read", "Write"], **own} if own is not None else None
         body = _object("agentsession.io/v1alpha1", "AgentSession", {"name": name, "namespace": self.namespace})
         made = await self.world.api.create(
             AGENTSESSIONS, {**body, "spec": _set({"prompt": prompt, "agent": agent, **spec})}
