@@ -7,11 +7,16 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from agentsession.api.pool import AgentPoolSpec
 from agentsession.api.schema import crds
 from agentsession.api.session import AgentSessionSpec
 from agentsession.api.tenant import AgentTenantSpec
 
-MODELS: dict[str, type[BaseModel]] = {"AgentSession": AgentSessionSpec, "AgentTenant": AgentTenantSpec}
+MODELS: dict[str, type[BaseModel]] = {
+    "AgentPool": AgentPoolSpec,
+    "AgentSession": AgentSessionSpec,
+    "AgentTenant": AgentTenantSpec,
+}
 Step = str | int
 Where = tuple[Step, ...]
 Schema = dict[str, Any]
@@ -21,33 +26,43 @@ SCHEMAS: dict[str, Schema] = {
     for crd in crds()
 }
 _AMOUNTS = {"cpu": "500m", "memory": "1Gi", "ephemeral-storage": "5Gi"}
+_AGENT: Schema = {
+    "model": "m",
+    "systemPrompt": "Be brief.",
+    "tools": ["Agent", "Bash", "Read"],
+    "allowedTools": ["Bash(ls:*)", "mcp__notes"],
+    "disallowedTools": ["Bash(rm:*)"],
+    "permissionMode": "dontAsk",
+    "effort": "low",
+    "mcpServers": [{"name": "notes", "command": "python", "args": ["-m", "notes"]}],
+    "outputFormat": {"jsonSchema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+    "subagents": [
+        {"name": "reader", "description": "Reads.", "prompt": "Read.", "tools": ["Read"], "model": "m"}
+        | {"maxTurns": 3}
+    ],
+}
+_RUNTIME: Schema = {
+    "image": "runner:1",
+    "runtimeClassName": "gvisor",
+    "resources": {"requests": dict(_AMOUNTS), "limits": dict(_AMOUNTS)},
+}
 _FULL: dict[str, Schema] = {
+    "AgentPool": {
+        "tenantRef": {"name": "default"},
+        "template": {"agent": _AGENT, "runtime": _RUNTIME},
+        "replicas": 3,
+        "update": {"maxUnavailable": 2},
+        "recycle": {"maxAge": "12h"},
+    },
     "AgentSession": {
         "tenantRef": {"name": "default"},
+        "poolRef": {"name": "warm", "onExhausted": "Wait"},
         "lifecycle": "LongRunning",
         "prompt": "hello",
         "followUps": [{"id": "more", "prompt": "and then?"}],
-        "agent": {
-            "model": "m",
-            "systemPrompt": "Be brief.",
-            "tools": ["Agent", "Bash", "Read"],
-            "allowedTools": ["Bash(ls:*)", "mcp__notes"],
-            "disallowedTools": ["Bash(rm:*)"],
-            "permissionMode": "dontAsk",
-            "effort": "low",
-            "mcpServers": [{"name": "notes", "command": "python", "args": ["-m", "notes"]}],
-            "outputFormat": {"jsonSchema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
-            "subagents": [
-                {"name": "reader", "description": "Reads.", "prompt": "Read.", "tools": ["Read"], "model": "m"}
-                | {"maxTurns": 3}
-            ],
-        },
+        "agent": _AGENT,
         "limits": {"turns": 5, "wallClock": "1h30m"},
-        "runtime": {
-            "image": "runner:1",
-            "runtimeClassName": "gvisor",
-            "resources": {"requests": dict(_AMOUNTS), "limits": dict(_AMOUNTS)},
-        },
+        "runtime": _RUNTIME,
         "ttlSecondsAfterFinished": 60,
     },
     "AgentTenant": {

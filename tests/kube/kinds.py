@@ -14,6 +14,7 @@ CLUSTER_ROLE_BINDINGS = Resource(RBAC, "v1", "ClusterRoleBinding", "clusterroleb
 BY_KIND = {
     resource.kind: resource
     for resource in (
+        AGENTPOOLS,
         AGENTSESSIONS,
         AGENTTENANTS,
         CONFIGMAPS,

@@ -155,5 +155,5 @@ async def test_nobody_else_takes_a_warm_runner(team: Team) -> None:
         {"metadata": {"annotations": {"agentsession.io/grant": "mine"}}},
         {"metadata": {"labels": {"agentsession.io/pool-uid": None}}},
     ):
-        with pytest.raises(ForbiddenError, match="agentsession.io"):
+        with pytest.raises(ForbiddenError, match="agentsession"):
             await team.world.api.merge_patch(PODS, (team.namespace, name), change)
