@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import get_args
 
+import agentsession.pools
 import agentsession.sessions
 import agentsession.tenants
 from agentsession.api.report import CredentialState
@@ -21,6 +22,11 @@ CHOOSERS = {"_containment"}
 def of_sessions() -> set[str]:
     """The reasons of an AgentSession."""
     return {reason for module in _modules(agentsession.sessions) for reason in _reasons(module)}
+
+
+def of_pools() -> set[str]:
+    """The reasons of an AgentPool, but for those that it shares with a session's pod or spec."""
+    return {reason for module in _modules(agentsession.pools) for reason in _reasons(module)}
 
 
 def of_tenants() -> set[str]:

@@ -31,6 +31,7 @@ def named(text: str) -> set[str]:
     ("heading", "made"),
     [
         ("### Reasons of an AgentSession", reasons.of_sessions()),
+        ("### Reasons of an AgentPool", reasons.of_pools()),
         ("### Reasons of an AgentTenant", reasons.of_tenants()),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from agentsession.api.installation import Installation
+from agentsession.api.pool import AgentPool
 from agentsession.api.schema import crds
 from agentsession.api.session import AgentSession
 from agentsession.api.tenant import AgentTenant
@@ -16,7 +17,7 @@ from tests.docs.pages import GUIDES, PAGES, README, ROOT, Page
 
 pytestmark = pytest.mark.unit
 
-KINDS = {"AgentSession": AgentSession, "AgentTenant": AgentTenant}
+KINDS = {"AgentPool": AgentPool, "AgentSession": AgentSession, "AgentTenant": AgentTenant}
 FOREIGN = {"ConfigMap"}
 pages = pytest.mark.parametrize("page", [Page(path) for path in PAGES], ids=lambda page: page.name)
 

@@ -1,6 +1,6 @@
 """Kinds that tests write and the product does not, and all of them by name."""
 
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, SECRETS, Resource
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, SECRETS, Resource
 
 RBAC = "rbac.authorization.k8s.io"
 CRDS = Resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)

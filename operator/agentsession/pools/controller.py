@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from agentsession import logs
 from agentsession.api.base import spec_errors, to_json
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, AgentPoolStatus
@@ -16,8 +15,10 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject, is_terminating, uid_of
+from agentsession.kube.refusals import explained
 from agentsession.kube.resource import AGENTPOOLS
 from agentsession.sessions.trouble import POD_REFUSED, Trouble
+from agentsession_runner import logs
 
 from .act import Actor
 from .announce import announcements
@@ -102,7 +103,7 @@ class PoolController:
         self._batch.pop(key, None)
         if not isinstance(errors[0], ForbiddenError | InvalidError):
             raise errors[0]
-        why = Trouble(POD_REFUSED, f"the API server refuses the pod: {errors[0].message}")
+        why = Trouble(POD_REFUSED, f"the API server refuses the pod: {explained(errors[0])}")
         self._refused[pool.metadata.uid] = Refused(why, self._now())
         return True
 

@@ -93,16 +93,15 @@ class SessionController:
         except ValidationError as error:
             await self._refuse(raw, error)
             return None
-        plan, seen = await self._decide(raw, session)
         for _ in range(MOST_AT_ONCE):
-            if not plan.at_once:
-                break
-            with self._actor.reserving(session, plan.actions):
-                for action in plan.actions:
-                    await self._once(session, seen, plan, action)
             plan, seen = await self._decide(raw, session)
-        with self._actor.reserving(session, plan.actions):
-            return await self._carry_out(raw, session, seen, plan)
+            with self._actor.reserving(session, plan.actions):
+                if not plan.at_once:
+                    return await self._carry_out(raw, session, seen, plan)
+                self._must_lead()
+                for action in plan.actions:
+                    await self._actor.act(session, seen, action)
+        return timedelta(0)
 
     async def _carry_out(self, raw: KubeObject, session: AgentSession, seen: Observed, plan: Plan) -> timedelta | None:
         self._must_lead()  # a deposed leader would undo what the new one does, and that one do it again
