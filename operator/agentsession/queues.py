@@ -90,7 +90,7 @@ class Queues:
             if pool_of(session) == key[1]:
                 self.sessions.add(key_of(session))
 
-    def _runner_changed(self, pool_uid: str) -> None:
+    def runner_changed(self, pool_uid: str) -> None:
         """Of a pool: it may have to be replaced, or be one that a session waits for."""
         pool = self._caches.pools.by_uid(pool_uid)
         if pool is None:
@@ -105,7 +105,7 @@ class Queues:
         if self._looks_the_same(key):
             return
         if pod is not None and (pool_uid := labels_of(pod).get(POOL_LABEL)) is not None:
-            self._runner_changed(pool_uid)
+            self.runner_changed(pool_uid)
         owner = controller_of(pod) if pod is not None else None
         if owner is not None and owner.get("kind") == AGENTSESSIONS.kind:
             self.sessions.add((key[0], owner["name"]))

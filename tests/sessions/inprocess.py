@@ -17,6 +17,7 @@ from aiohttp import web
 
 from agentsession.api.base import to_json
 from agentsession.api.installation import Installation
+from agentsession.api.pool import AgentPool
 from agentsession.api.report import CredentialState, Report, SessionUsage, TenantCredential
 from agentsession.api.schema import crds
 from agentsession.api.session import AgentSession, Meter
@@ -25,7 +26,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ConflictError, NotFoundError
 from agentsession.kube.objects import Key, KubeObject, key_of, uid_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, EVENTS, PODS, Resource
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, EVENTS, PODS, Resource
 from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
 from agentsession.queues import Queues
@@ -161,6 +162,15 @@ class Place:
         body["spec"] = {key: value for key, value in body["spec"].items() if value is not None}
         return AgentSession.model_validate(await self.api.create(AGENTSESSIONS, body))
 
+    async def pool(self, replicas: int, **spec: Any) -> AgentPool:
+        """Create a pool `p`."""
+        body = self._body("AgentPool", "p", {"template": {"agent": {"model": "m"}}, "replicas": replicas, **spec})
+        return AgentPool.model_validate(await self.api.create(AGENTPOOLS, body))
+
+    async def pool_now(self) -> AgentPool:
+        """The pool as the API server has it."""
+        return AgentPool.model_validate(await self.api.get(AGENTPOOLS, (self.namespace, "p")))
+
     def _body(self, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         metadata = {"name": name, "namespace": self.namespace}
         return {"apiVersion": "agentsession.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
@@ -278,6 +288,7 @@ def _running(address: str) -> dict[str, object]:
         "podIP": address,
         "podIPs": [{"ip": address}],
         "startTime": now,
+        "conditions": [{"type": type_, "status": "True"} for type_ in ("ContainersReady", "Ready")],
         "initContainerStatuses": [{**common, "name": CONTAIN_CONTAINER, "ready": True, "state": {"terminated": ended}}],
         "containerStatuses": [
             {**common, "name": RUNNER_CONTAINER, "ready": True, "state": {"running": {"startedAt": now}}}
@@ -301,7 +312,7 @@ async def serve_kinds(api: ApiClient) -> None:
     """Apply the CRDs and wait until they are served."""
     for crd in crds():
         await api.apply(CRDS, crd)
-    for resource in (AGENTSESSIONS, AGENTTENANTS):
+    for resource in (AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS):
         async with asyncio.timeout(SECONDS):
             while not await _is_served(api, resource):
                 await asyncio.sleep(0.02)

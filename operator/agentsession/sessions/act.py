@@ -43,6 +43,7 @@ class Actor:
         epoch: int,
         starting: set[Slot],
         claimed: set[str],
+        taken: Callable[[str], None],
     ) -> None:
         self._api = api
         self._caches = caches
@@ -54,6 +55,7 @@ class Actor:
         self._epoch = epoch
         self._starting = starting
         self._claimed = claimed
+        self._taken = taken
 
     @contextmanager
     def reserving(self, session: AgentSession, actions: Iterable[Action]) -> Iterator[None]:
@@ -149,6 +151,7 @@ class Actor:
                 raise
             return
         self._caches.pods.observe("MODIFIED", taken)
+        self._taken(claim.pool_uid)  # the watch brings nothing that is new to the cache
 
     async def _create(self, session: AgentSession, seen: Observed) -> None:
         """Create and grant in one go: a pod without a grant was not made here, and is never given one later."""

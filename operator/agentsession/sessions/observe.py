@@ -146,9 +146,11 @@ class Observer:
         return offer(session, pool, wanted, current, runners, self._ahead(session, pool))
 
     def _ahead(self, session: AgentSession, pool: AgentPool) -> int:
-        """Older sessions that wait for a runner of that pool."""
+        """Older sessions that wait for a runner of that pool, and are not being given one."""
+        served = {slot.session_uid for slot in self._starting}
         raws = self._caches.sessions.in_namespace(session.metadata.namespace)
-        return waiting_before(session, pool.metadata.name, raws)
+        older = waiting_before(session, pool.metadata.name, raws)
+        return sum(uid not in served and not self._caches.pods.indexed(uid) for uid in older)
 
     def _namespace_ready(self, namespace: str) -> bool:
         if self._caches.namespaces.get(("", namespace)) is None or self._terminating(namespace):

@@ -71,10 +71,10 @@ def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], ten
     return heapq.nsmallest(free, waiting, key=_age)
 
 
-def waiting_before(session: AgentSession, pool: str, sessions: Iterable[KubeObject]) -> int:
-    """How many older sessions wait for a runner of that pool. sessions: all of its namespace."""
+def waiting_before(session: AgentSession, pool: str, sessions: Iterable[KubeObject]) -> list[str]:
+    """The uids of older sessions that wait for a runner of that pool. sessions: all of its namespace."""
     mine = _age_of(session)
-    return sum(_waits_for(other, pool) and _age(other) < mine for other in sessions)
+    return [uid_of(other) for other in sessions if _waits_for(other, pool) and _age(other) < mine]
 
 
 def next_claimants(sessions: Iterable[KubeObject], pool: str, ready: int) -> list[KubeObject]:
