@@ -3,12 +3,14 @@
 import itertools
 from typing import Any
 
+from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
-from agentsession.kube.resource import AGENTSESSIONS
-from agentsession.resources.names import RUNNER_LABEL
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, PODS
+from agentsession.resources.names import MEMBERSHIP_ANNOTATION, RUNNER_LABEL
 from agentsession.resources.network import network_policy
-from agentsession.resources.pod import runner_pod
+from agentsession.resources.pod import session_pod, warm_pod
 from agentsession.resources.tenancy import service_account
+from agentsession.sessions.offer import template_of
 from tests.sessions.build import tenant
 from tests.sessions.inprocess import SURROUNDINGS
 
@@ -27,9 +29,26 @@ def name(prefix: str = "x") -> str:
 
 async def runner(callers: Callers, namespace: str, **spec: Any) -> Object:
     """The operator's pod for a new session, by the operator's builder. Its session exists, or it would be collected."""
-    made = await callers.admin.create(AGENTSESSIONS, agent_session(namespace, **spec))
-    pod: Object = runner_pod(AgentSession.model_validate(made), tenant(), INSTALL, SURROUNDINGS, USER)
+    made = AgentSession.model_validate(await callers.admin.create(AGENTSESSIONS, agent_session(namespace, **spec)))
+    template = template_of(made, None)
+    assert template is not None
+    pod: Object = session_pod(made, template, tenant(), INSTALL, SURROUNDINGS, USER)
     return pod
+
+
+async def waiting(callers: Callers, namespace: str) -> Object:
+    """The operator's pod for a new pool, created, with the operator's word on it."""
+    body = {
+        "apiVersion": "agentsession.io/v1alpha1",
+        "kind": "AgentPool",
+        "metadata": {"name": name("pool"), "namespace": namespace},
+        "spec": {"template": {"agent": {"model": "m"}}},
+    }
+    pool = AgentPool.model_validate(await callers.admin.create(AGENTPOOLS, body))
+    pod = await callers.operator.create(PODS, warm_pod(pool, tenant(), INSTALL, SURROUNDINGS, USER, name("warm")))
+    word = {"metadata": {"annotations": {MEMBERSHIP_ANNOTATION: "word"}}}
+    made: Object = dict(await callers.operator.merge_patch(PODS, (namespace, pod["metadata"]["name"]), word))
+    return made
 
 
 def plain_pod(namespace: str, **metadata: Any) -> Object:

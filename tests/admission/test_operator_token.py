@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from agentsession.kube.resource import (
     PODS,
     SERVICEACCOUNTS,
 )
+from agentsession.resources.claim import claim_patch
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_SERVICE_ACCOUNT
 from tests.sessions.inprocess import SECONDS, World, operating
 
 from .cluster import AT_WORK, ELSEWHERE, GUARDED, OPEN, Callers
-from .objects import INSTALL, account, agent_session, claim, name, plain_pod, policy, runner
+from .objects import INSTALL, account, agent_session, claim, name, plain_pod, policy, runner, waiting
 
 pytestmark = pytest.mark.apiserver
 
@@ -31,7 +33,7 @@ ANYWHERE: list[dict[str, Any]] = [{}]
 
 async def _set_image(api: ApiClient, key: tuple[str, str], image: str) -> None:
     operation = {"op": "replace", "path": "/spec/containers/0/image", "value": image}
-    await api.json_patch(PODS, key, [operation])  # type: ignore[list-item]
+    await api.json_patch(PODS, key, [operation])
 
 
 async def another_image(callers: Callers, namespace: str) -> None:
@@ -58,6 +60,25 @@ async def grant_it_to_another(callers: Callers, namespace: str) -> None:
     key = (namespace, pod["metadata"]["name"])
     for grant in ("first", "second"):
         await callers.operator.merge_patch(PODS, key, {"metadata": {"annotations": {GRANT_ANNOTATION: grant}}})
+
+
+def claim_with(*more: dict[str, object]) -> Attack:
+    """The write that claims a warm runner, and something else in it."""
+
+    async def attack(callers: Callers, namespace: str) -> None:
+        pod = await waiting(callers, namespace)
+        session = AgentSession.model_validate(await callers.admin.create(AGENTSESSIONS, agent_session(namespace)))
+        pool_uid = pod["metadata"]["ownerReferences"][0]["uid"]
+        operations = claim_patch(pool_uid, pod["metadata"]["uid"], session, "grant", timedelta(hours=1))
+        await callers.operator.json_patch(PODS, (namespace, pod["metadata"]["name"]), [*operations, *more])
+
+    return attack
+
+
+async def take_a_runner_without_a_grant(callers: Callers, namespace: str) -> None:
+    pod = await waiting(callers, namespace)
+    session = {"op": "add", "path": "/metadata/labels/agentsession.io~1session-uid", "value": "x"}
+    await callers.operator.json_patch(PODS, (namespace, pod["metadata"]["name"]), [session])
 
 
 def network(**spec: Any) -> Attack:
@@ -111,12 +132,12 @@ async def delete_a_session(callers: Callers, namespace: str) -> None:
 
 
 SOURCE = {"kind": "PersistentVolumeClaim", "name": "payroll"}
-EITHER = "(adds the annotation|the runner of its session)"
+EITHER = "(changes nothing else|the runner of its session)"
 """Two policies refuse it; which of them is heard is open."""
 ATTACKS: dict[str, tuple[Attack, str]] = {
     "image of any pod": (another_image, "runner pods only"),
     "any pod deleted": (delete_a_pod, "runner pods only"),
-    "a runner behind a Service": (patch_a_runner({"labels": {"app": "bank"}}), "adds the annotation"),
+    "a runner behind a Service": (patch_a_runner({"labels": {"app": "bank"}}), "changes nothing else"),
     "a runner of another session": (
         patch_a_runner({"labels": {"agentsession.io/session-uid": "x"}}),
         EITHER,
@@ -127,11 +148,24 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "a runner with more networks": (
         patch_a_runner({"annotations": {"k8s.v1.cni.cncf.io/networks": "x"}}),
-        "adds the ann",
+        "changes nothing else",
     ),
-    "a runner without owner": (patch_a_runner({"ownerReferences": []}), "adds the annotation"),
-    "a runner that stays": (patch_a_runner({"finalizers": ["strange.example/stay"]}), "adds the annotation"),
+    "a runner without owner": (patch_a_runner({"ownerReferences": []}), "changes nothing else"),
+    "a runner that stays": (patch_a_runner({"finalizers": ["strange.example/stay"]}), "changes nothing else"),
     "a second grant": (grant_it_to_another, "written once"),
+    "a claim that changes the image": (
+        claim_with({"op": "replace", "path": "/spec/containers/0/image", "value": "strange:1"}),
+        "spec of a runner pod cannot be changed",
+    ),
+    "a claim that puts it behind a Service": (
+        claim_with({"op": "add", "path": "/metadata/labels/app", "value": "bank"}),
+        "changes nothing else",
+    ),
+    "a claim for somebody else": (
+        claim_with({"op": "replace", "path": "/metadata/ownerReferences/0/kind", "value": "AgentTenant"}),
+        "changes nothing else",
+    ),
+    "a claim without a grant": (take_a_runner_without_a_grant, EITHER),
     "an open network": (network(egress=ANYWHERE), "one NetworkPolicy"),
     "an open network for its own": (network(ingress=ANYWHERE), "one NetworkPolicy"),
     "no egress rule": (network(policyTypes=["Ingress"]), "one NetworkPolicy"),
@@ -190,6 +224,11 @@ async def test_a_whole_session_passes(callers: Callers) -> None:
         second.free.set()
         await _gone(callers.admin, session.key)
         assert (first.asked, len(second.asked)) == (["hello"], 1)
+
+
+async def test_a_claim_passes(callers: Callers) -> None:
+    """So what is refused above is not the claim."""
+    await claim_with()(callers, GUARDED)
 
 
 async def _suspended(world: World, session: AgentSession) -> None:

@@ -16,9 +16,9 @@ from agentsession.api.session import AgentSession
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS
-from agentsession.resources.names import GRANT_ANNOTATION, RUNNER_LABEL
+from agentsession.kube.objects import KubeObject, labels_of
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS
+from agentsession.resources.names import GRANT_ANNOTATION, RUNNER_LABEL, SESSION_LABEL
 from tests.kube.proxy import running
 
 from .inprocess import SECONDS, Agent, Place, leading, serve_kinds, surrounded
@@ -101,7 +101,7 @@ async def a_place(api: ApiClient) -> AsyncIterator[tuple[Place, Node]]:
             yield place, node
         finally:
             watching.cancel()
-            for resource in (AGENTSESSIONS, AGENTTENANTS):
+            for resource in (AGENTSESSIONS, AGENTPOOLS, AGENTTENANTS):
                 for item in (await api.list(resource, namespace=name)).items:
                     with contextlib.suppress(NotFoundError):
                         await api.delete(resource, (name, item["metadata"]["name"]))
@@ -115,9 +115,16 @@ class Story:
     spec: Mapping[str, Any]
     asked: tuple[str, ...]
     done: Callable[[AgentSession, Sequence[KubeObject]], bool]
+    warm: bool = False
+    """Whether its runner comes from a pool."""
 
 
-ONE_PROMPT = Story({}, ("hello",), lambda now, pods: now.status.phase == "Succeeded" and not pods)
+def _answered(now: AgentSession, pods: Sequence[KubeObject]) -> bool:
+    return now.status.phase == "Succeeded" and not any(SESSION_LABEL in labels_of(pod) for pod in pods)
+
+
+ONE_PROMPT = Story({}, ("hello",), _answered)
+CLAIM = Story({"agent": None, "poolRef": {"name": "p", "onExhausted": "Wait"}}, ("hello",), _answered, warm=True)
 TALK = Story(
     {"lifecycle": "LongRunning", "followUps": [{"id": "more", "prompt": "and more"}]},
     ("hello", "and more"),
@@ -158,6 +165,8 @@ async def _converges(
         calls = Calls(call, lose, last=dies)
         if write:
             proxy.crash_at(write, lose=lose)
+        if story.warm:
+            await place.pool(1)
         session = await place.session(**story.spec)
         async with (
             aiohttp.ClientSession(middlewares=(calls,)) as to_runners,
@@ -168,10 +177,12 @@ async def _converges(
         if crashed:
             async with leading(place, api, epoch=2):
                 await _done(place, session, story)
-        turns = (await place.now(session)).status.turns
+        now = await place.now(session)
+        turns = now.status.turns
         assert [turn.text for turn in turns] == [text.upper() for text in story.asked]
         assert tuple(node.asked) == story.asked
         assert len(node.granted) == 1
+        assert now.status.start_type == ("Warm" if story.warm else "Cold")
         return crashed
 
 
@@ -181,9 +192,12 @@ async def served(api: ApiClient) -> None:
 
 
 @pytest.mark.parametrize("lose", ["request", "answer"])
-async def test_a_crash_at_any_write_changes_nothing(connection: Connection, api: ApiClient, lose: Lose) -> None:
+@pytest.mark.parametrize("story", [ONE_PROMPT, CLAIM], ids=["cold", "warm"])
+async def test_a_crash_at_any_write_changes_nothing(
+    connection: Connection, api: ApiClient, lose: Lose, story: Story
+) -> None:
     write = 1
-    while await _converges(connection, api, ONE_PROMPT, lose, write=write):
+    while await _converges(connection, api, story, lose, write=write):
         write += 1
     assert write > WRITES
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from agentsession.api.base import condition
 from agentsession.api.conditions import AVAILABLE, DEGRADED, EXHAUSTED, RESOLVED_REFS, STALLED
 from agentsession.api.pool import AgentPoolStatus
-from agentsession.sessions.announce import Announcement
+from agentsession.sessions.announce import QUIET, Announcement
 
 TROUBLE = {DEGRADED: "True", STALLED: "True", RESOLVED_REFS: "False", EXHAUSTED: "True"}
 """The status in which a condition says that something is wrong."""
@@ -15,7 +15,12 @@ def announcements(before: AgentPoolStatus, after: AgentPoolStatus) -> Iterator[A
     """One for each condition that begins to tell of trouble, or of another; and one when runners are ready at last."""
     for type_, wrong in TROUBLE.items():
         old, new = condition(before.conditions, type_), condition(after.conditions, type_)
-        if new is None or new.status != wrong or (old is not None and (old.status, old.reason) == (wrong, new.reason)):
+        if (
+            new is None
+            or new.status != wrong
+            or new.reason in QUIET
+            or (old is not None and (old.status, old.reason) == (wrong, new.reason))
+        ):
             continue
         yield Announcement("Warning", new.reason, new.message)
     old, new = condition(before.conditions, AVAILABLE), condition(after.conditions, AVAILABLE)

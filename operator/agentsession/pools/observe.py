@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 
 from pydantic import ValidationError
 
-from agentsession.api.base import is_true
-from agentsession.api.conditions import READY
+from agentsession.api.base import spec_errors
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool
 from agentsession.api.tenant import AgentTenant
@@ -18,7 +17,7 @@ from agentsession.resources.network import network_policy, widened_by, widened_m
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.sessions.acceptance import wrong_model
+from agentsession.sessions.acceptance import no_tenant, wrong_model
 from agentsession.sessions.podview import view
 from agentsession.sessions.slots import next_claimants
 from agentsession.sessions.trouble import WIDENED, Trouble
@@ -47,11 +46,14 @@ class Observer:
 
     def tenant(self, pool: AgentPool) -> AgentTenant | None:
         """The pool's tenant, if it is there and can be read."""
+        return self._read(pool)[0]
+
+    def _read(self, pool: AgentPool) -> tuple[AgentTenant | None, str | None]:
         raw = self._caches.tenants.get((pool.metadata.namespace, pool.spec.tenant_ref.name))
         try:
-            return AgentTenant.model_validate(raw) if raw is not None else None
-        except ValidationError:
-            return None
+            return (AgentTenant.model_validate(raw) if raw is not None else None), None
+        except ValidationError as error:
+            return None, spec_errors(error)
 
     def user(self, namespace: str) -> int | None:
         """User id of the namespace's runners; None while it is not known, or is going."""
@@ -61,8 +63,9 @@ class Observer:
     def observe(self, pool: AgentPool) -> Observed:
         """The snapshot for one pool."""
         namespace, uid = pool.metadata.namespace, pool.metadata.uid
-        tenant, user = self.tenant(pool), self.user(namespace)
-        unresolved = self._unresolved(pool, tenant, user)
+        (tenant, problem), user = self._read(pool), self.user(namespace)
+        lacking = no_tenant(tenant, problem, pool.spec.tenant_ref.name, namespace)
+        unresolved = lacking or self._unresolved(pool, tenant, user)
         wanted = ""
         if unresolved is None and tenant is not None and user is not None:
             wanted = revision(warm_spec(pool.spec.template, tenant, self._install, self._surroundings, user))
@@ -79,12 +82,8 @@ class Observer:
         )
 
     def _unresolved(self, pool: AgentPool, tenant: AgentTenant | None, user: int | None) -> Trouble | None:
-        namespace, name = pool.metadata.namespace, pool.spec.tenant_ref.name
-        if tenant is None or tenant.metadata.deletion_timestamp is not None:
-            return Trouble("TenantNotFound", f"spec.tenantRef: there is no AgentTenant {name} in namespace {namespace}")
-        if not is_true(tenant.status.conditions, READY):
-            return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: see its conditions")
-        if (wrong := wrong_model(pool.spec.template.agent, tenant, "spec.template")) is not None:
+        namespace = pool.metadata.namespace
+        if tenant is not None and (wrong := wrong_model(pool.spec.template.agent, tenant, "spec.template")) is not None:
             return Trouble("ModelNotAllowed", wrong)
         if user is None or not self._policy_holds((namespace, NETWORK_POLICY)):
             return Trouble("NamespaceNotReady", "the namespace's NetworkPolicy is not in place yet")

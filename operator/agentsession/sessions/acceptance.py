@@ -50,23 +50,10 @@ def impossible(template: PoolTemplate, install: Installation, field: str) -> Tro
 
 def unresolved(session: AgentSession, seen: Observed) -> Trouble | None:
     """What the spec names and is missing or may not be used. The session goes on by itself once it is put right."""
-    name = session.spec.tenant_ref.name
     namespace = session.metadata.namespace
-    if seen.tenant_problem is not None:
-        return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: InvalidSpec: {seen.tenant_problem}")
-    if seen.tenant is None:
-        return Trouble(
-            "TenantNotFound",
-            f"spec.tenantRef: there is no AgentTenant {name} in namespace {namespace}: create it, or name another",
-        )
-    if seen.tenant.metadata.deletion_timestamp is not None:
-        return Trouble("TenantNotFound", f"spec.tenantRef: AgentTenant {name} is being deleted")
-    ready = condition(seen.tenant.status.conditions, READY)
-    checked = ready is not None and ready.observed_generation == seen.tenant.metadata.generation
-    if ready is None or not checked or ready.reason == "CredentialPending":
-        return Trouble("TenantPending", f"AgentTenant {name} has not been checked yet")
-    if ready.status != "True":
-        return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: {ready.reason}: {ready.message}")
+    lacking = no_tenant(seen.tenant, seen.tenant_problem, session.spec.tenant_ref.name, namespace)
+    if lacking is not None or seen.tenant is None:
+        return lacking
     none = seen.offer.none if seen.offer is not None else None
     if seen.template is None or (none is not None and none.reason == POOL_NOT_FOUND):
         pool = session.spec.pool_ref.name if session.spec.pool_ref is not None else ""
@@ -76,6 +63,26 @@ def unresolved(session: AgentSession, seen: Observed) -> Trouble | None:
         return Trouble("ModelNotAllowed", wrong)
     if seen.prompt_problem is not None:
         return Trouble("PromptNotFound", seen.prompt_problem)
+    return None
+
+
+def no_tenant(tenant: AgentTenant | None, problem: str | None, name: str, namespace: str) -> Trouble | None:
+    """Why that AgentTenant cannot be used, if so. problem: why it cannot be read."""
+    if problem is not None:
+        return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: InvalidSpec: {problem}")
+    if tenant is None:
+        return Trouble(
+            "TenantNotFound",
+            f"spec.tenantRef: there is no AgentTenant {name} in namespace {namespace}: create it, or name another",
+        )
+    if tenant.metadata.deletion_timestamp is not None:
+        return Trouble("TenantNotFound", f"spec.tenantRef: AgentTenant {name} is being deleted")
+    ready = condition(tenant.status.conditions, READY)
+    checked = ready is not None and ready.observed_generation == tenant.metadata.generation
+    if ready is None or not checked or ready.reason == "CredentialPending":
+        return Trouble("TenantPending", f"AgentTenant {name} has not been checked yet")
+    if ready.status != "True":
+        return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: {ready.reason}: {ready.message}")
     return None
 
 
