@@ -11,7 +11,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession.keys.membership import Membership
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.errors import ApiError, ConflictError, NotFoundError, UnknownOutcomeError
+from agentsession.kube.errors import ApiError, NotFoundError, UnknownOutcomeError
 from agentsession.kube.objects import Key, KubeObject, key_of
 from agentsession.kube.resource import PODS
 from agentsession.resources.names import MEMBERSHIP_ANNOTATION, pool_pod_name
@@ -65,14 +65,14 @@ class Actor:
                 await asyncio.sleep(1)
 
     async def delete(self, namespace: str, pod: PodView) -> None:
-        """That very pod, unless a session has claimed it meanwhile. Raises kube.errors.ApiError."""
-        key = (namespace, pod.name)
-        known = self._caches.pods.get(key)
+        """That very pod, as it was when it was decided: a session may have claimed it meanwhile.
+
+        Raises ConflictError if it has changed, or another kube.errors.ApiError.
+        """
+        known = self._caches.pods.get((namespace, pod.name))
         version = known["metadata"].get("resourceVersion", "") if known is not None else ""
         try:
-            await self._api.delete(PODS, key, uid=pod.uid, resource_version=version)
+            await self._api.delete(PODS, (namespace, pod.name), uid=pod.uid, resource_version=version)
         except NotFoundError:
             if known is not None:
                 self._caches.pods.observe("DELETED", known)
-        except ConflictError:  # it has changed: it is decided anew when the watch tells how
-            return
