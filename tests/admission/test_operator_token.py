@@ -152,7 +152,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "a runner without owner": (patch_a_runner({"ownerReferences": []}), "changes nothing else"),
     "a runner that stays": (patch_a_runner({"finalizers": ["strange.example/stay"]}), "changes nothing else"),
-    "a second grant": (grant_it_to_another, "written once"),
+    "a second grant": (grant_it_to_another, "(written once|changes nothing else)"),
     "a claim that changes the image": (
         claim_with({"op": "replace", "path": "/spec/containers/0/image", "value": "strange:1"}),
         "spec of a runner pod cannot be changed",

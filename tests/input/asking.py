@@ -8,9 +8,9 @@ from typing import Any
 import aiohttp
 
 from agentsession.api.base import API_VERSION
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, Resource
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, Resource
 
-KINDS = {resource.kind: resource for resource in (AGENTSESSIONS, AGENTTENANTS)}
+KINDS = {resource.kind: resource for resource in (AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS)}
 
 
 @dataclass(frozen=True)

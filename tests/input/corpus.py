@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, Resource
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, Resource
 
 FOLDER = Path(__file__).with_name("corpus")
 
@@ -46,7 +46,8 @@ def cases(group: str) -> list[Case]:
 
 def resource_of(text: str) -> Resource:
     """Of which of our kinds a document is; it need not be YAML."""
-    return AGENTTENANTS if re.search("^kind: AgentTenant$", text, re.MULTILINE) else AGENTSESSIONS
+    named = (resource for resource in (AGENTPOOLS, AGENTTENANTS) if f"kind: {resource.kind}\n" in text)
+    return next(named, AGENTSESSIONS)
 
 
 def _read(path: Path) -> Case:
