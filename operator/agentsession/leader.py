@@ -99,7 +99,7 @@ class Leader:
             api,
             caches,
             pools_observe.Observer(caches, install, surroundings, keyring, refused),
-            pools_act.Actor(api, caches, install, surroundings, keyring),
+            pools_act.Actor(api, caches, install, surroundings, keyring, queues.runner_changed),
             self._recorder,
             install,
             refused,

@@ -97,8 +97,9 @@ class Queues:
             return
         key = key_of(pool)
         self.pools.add(key)
-        free = sum(SESSION_LABEL not in labels_of(pod) for pod in self._caches.pods.indexed(pool_uid))
-        for session in next_claimants(self._caches.sessions.in_namespace(key[0]), key[1], free):
+        runners = self._caches.pods.indexed(pool_uid)
+        ready = sum(SESSION_LABEL not in labels_of(pod) and condition_of(pod, READY)[0] == "True" for pod in runners)
+        for session in next_claimants(self._caches.sessions.in_namespace(key[0]), key[1], ready):
             self.sessions.add(key_of(session), Priority.HIGH)
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:

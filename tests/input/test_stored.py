@@ -23,7 +23,7 @@ pytestmark = pytest.mark.apiserver
 
 GOOD = {"prompt": "hello", "agent": {"model": "m"}}
 SPECS: dict[str, tuple[Mapping[str, Any], str]] = {
-    "empty": ({}, "spec.agent: Field required"),
+    "empty": ({}, "spec: set agent, or a poolRef whose template has one"),
     "another-lifecycle": ({**GOOD, "lifecycle": "Hybrid"}, "spec.lifecycle"),
     "long-time": ({**GOOD, "limits": {"wallClock": "9000h"}}, "wallClock is too long"),
 }

@@ -18,7 +18,7 @@ from agentsession.kube.resource import (
 )
 from agentsession.kube.workqueue import WorkQueue
 from agentsession.queues import Queues
-from agentsession.resources.names import TENANT_LABEL
+from agentsession.resources.names import POOL_LABEL, TENANT_LABEL
 
 pytestmark = pytest.mark.unit
 
@@ -146,6 +146,23 @@ async def test_a_tenant_brings_those_of_its_sessions_that_have_not_finished(scen
     scene.has(session("a"), session("b", finished="True"), session("c", tenant="other"))
     scene.queues.tenant_changed(("n", "default"))
     assert await names(scene.queues.sessions) == ["a"]
+
+
+@pytest.mark.parametrize(("ready", "brings"), [(0, []), (1, ["a"]), (5, ["a", "b"])])
+async def test_ready_runners_bring_as_many_of_the_oldest_that_wait(
+    scene: Scene, ready: int, brings: list[str]
+) -> None:
+    for name in ("b", "a"):
+        waits = session(name, "PoolExhausted")
+        waits["spec"]["poolRef"] = {"name": "p"}
+        scene.has(waits, session(f"not-{name}", "PoolExhausted"))
+    scene.caches.pools.observe("ADDED", body("p"))
+    for number in range(5):
+        runner = body(f"p-{number}", status={"conditions": [{"type": "Ready", "status": str(number < ready)}]})
+        runner["metadata"]["labels"] = {POOL_LABEL: "n-p-uid"}
+        scene.caches.pods.observe("ADDED", runner)
+    scene.queues.runner_changed("n-p-uid")
+    assert (await names(scene.queues.sessions), await names(scene.queues.pools)) == (brings, ["p"])
 
 
 async def test_who_stands_by_keeps_no_names_and_begins_with_all_that_is_there(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import pytest
 from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
 from agentsession.keys.grant import Grant
-from agentsession.sessions.decide import decide
+from agentsession.sessions.decide import WAIT, decide
 from agentsession.sessions.offer import Offer, offer, template_of
 from agentsession.sessions.plan import Bind, Claim, CreateRunner, DeleteRunner, Listen
 from agentsession.sessions.podview import PodView
@@ -84,6 +84,14 @@ def test_an_empty_pool_means_a_cold_start_or_waiting() -> None:
     assert reason(offered(asks(onExhausted="Wait"))) == "PoolExhausted"
 
 
+def test_who_says_that_it_waits_looks_again_at_once() -> None:
+    """What became free before it said so woke nobody."""
+    none = Offer(none=Trouble("PoolExhausted", "none ready"))
+    first = decide(asks(), observed(offer=none), INSTALL, NOW)
+    assert first.requeue_after == timedelta(0)
+    assert decide(session(status=first.status), observed(offer=none), INSTALL, NOW).requeue_after == WAIT
+
+
 def test_what_is_left_to_the_pool_comes_from_it() -> None:
     there = pool(template={"agent": {"model": "m"}, "runtime": {"image": "runner:2"}})
     assert template_of(asks(), there) == there.spec.template
@@ -138,6 +146,13 @@ def test_what_the_model_was_asked_is_not_asked_again_by_another_runner() -> None
     plan = decide(session(), observed(offer=Offer(runner=warm("b")), usage=[asked]), INSTALL, NOW)
     assert plan.status.phase == "Failed"
     assert not any(isinstance(action, Claim | CreateRunner) for action in plan.actions)
+
+
+def test_an_end_that_is_the_first_thing_told_tells_of_the_claim() -> None:
+    """The operator that had claimed died, and the next one found the answer."""
+    answered = runner("Ready", said())
+    plan = decide(session(), observed(pod=claimed_pod(), runner=answered), INSTALL, NOW)
+    assert (plan.status.phase, plan.status.start_type, plan.status.pod_name) == ("Succeeded", "Warm", "p-a")
 
 
 def test_a_second_pod_of_a_session_goes() -> None:

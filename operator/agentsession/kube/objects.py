@@ -92,7 +92,7 @@ def condition_of(obj: KubeObject, type_: str) -> tuple[str, str]:
     try:
         for item in obj["status"]["conditions"]:
             if item["type"] == type_:
-                return item["status"], item["reason"]
+                return item["status"], item.get("reason", "")
     except (KeyError, TypeError):
         pass
     return "", ""

@@ -21,7 +21,7 @@ from agentsession.sessions.podview import PodView
 
 
 class Actor:
-    """Writes to the API server."""
+    """Writes to the API server. made: told of each new runner, by its pool's uid."""
 
     def __init__(
         self,
@@ -30,12 +30,14 @@ class Actor:
         install: Installation,
         surroundings: Surroundings,
         keyring: Callable[[], Keyring],
+        made: Callable[[str], None],
     ) -> None:
         self._api = api
         self._caches = caches
         self._install = install
         self._surroundings = surroundings
         self._keyring = keyring
+        self._made = made
 
     async def create(self, pool: AgentPool, tenant: AgentTenant, user: int, revision: str) -> None:
         """One runner, and then the operator's word that it made it. Raises kube.errors.ApiError."""
@@ -45,6 +47,7 @@ class Actor:
         member = Membership(pod_uid=uid, pool_uid=pool.metadata.uid, revision=revision)
         patch = {"metadata": {"uid": uid, "annotations": {MEMBERSHIP_ANNOTATION: member.sign(self._keyring())}}}
         self._caches.pods.observe("ADDED", await self._api.merge_patch(PODS, key_of(pod), patch))
+        self._made(pool.metadata.uid)  # the watch brings nothing that is new to the cache
 
     async def _created(self, body: KubeObject) -> KubeObject:
         """Of an answer that was lost, the pod itself tells."""

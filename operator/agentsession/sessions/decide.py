@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from agentsession.api.base import condition, is_true
-from agentsession.api.conditions import FINISHED, unready_since
+from agentsession.api.conditions import FINISHED, READY, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
 from agentsession.api.values import parse_duration
@@ -81,7 +81,7 @@ def _without_runner(
     if seen.free_slots < 1:
         most = seen.tenant.spec.sessions.max_concurrent if seen.tenant is not None else 0
         waiting = Trouble(AT_CAPACITY, f"the tenant's {most} sessions are running; this one waits its turn")
-        return Plan(report.waiting(session, waiting, now), requeue_after=WAIT)
+        return _waits(session, waiting, now)
     return _start(session, seen, now)
 
 
@@ -91,8 +91,16 @@ def _start(session: AgentSession, seen: Observed, now: datetime) -> Plan:
     if offer.runner is not None:
         return _claim(session, seen, offer.runner, now)
     if offer.none is not None and offer.none.reason == POOL_EXHAUSTED:
-        return Plan(report.waiting(session, offer.none, now), requeue_after=WAIT)
+        return _waits(session, offer.none, now)
     return Plan(report.starting(session, seen, offer.none or STARTING, now, started=True), [CreateRunner()])
+
+
+def _waits(session: AgentSession, why: Trouble, now: datetime) -> Plan:
+    """Whoever frees what it waits for wakes those that say so in status: once it does, it looks again, so that what
+    became free meanwhile is not missed."""
+    ready = condition(session.status.conditions, READY)
+    told = ready is not None and ready.reason == why.reason
+    return Plan(report.waiting(session, why, now), requeue_after=WAIT if told else timedelta(0))
 
 
 def _claim(session: AgentSession, seen: Observed, runner: PodView, now: datetime) -> Plan:

@@ -169,6 +169,7 @@ def finished(
     status = _talked(_status(session, "Succeeded" if why is None else "Failed", marks, now), seen, turns, result)
     status.timings.finished = now
     _placed(status, seen)
+    _claimed(status, seen)  # an operator that died after the claim has not told of it
     return status
 
 
