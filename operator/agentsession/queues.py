@@ -22,8 +22,9 @@ from agentsession.kube.resource import (
 )
 from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, TENANT_LABEL
-from agentsession.sessions.podview import view
-from agentsession.sessions.slots import next_claimants, next_waiting, pool_of, tenant_of
+from agentsession.runners.claimants import next_claimants, pool_of
+from agentsession.runners.podview import view
+from agentsession.sessions.slots import next_waiting, tenant_of
 
 
 class Queues:

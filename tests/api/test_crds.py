@@ -45,6 +45,7 @@ async def test_the_smallest_session_is_a_prompt_and_a_model(api: ApiClient, serv
     assert made.spec.tenant_ref.name == "default"
     assert made.spec.lifecycle == "Ephemeral"
     assert made.spec.limits.turns == 200
+    assert made.spec.agent is not None
     assert made.spec.agent.tools == ["Bash", "Edit", "Glob", "Grep", "Read", "Write"]
 
 

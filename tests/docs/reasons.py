@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import get_args
 
 import agentsession.pools
+import agentsession.runners
 import agentsession.sessions
 import agentsession.tenants
 from agentsession.api.report import CredentialState
@@ -21,11 +22,12 @@ CHOOSERS = {"_containment"}
 
 def of_sessions() -> set[str]:
     """The reasons of an AgentSession."""
-    return {reason for module in _modules(agentsession.sessions) for reason in _reasons(module)}
+    packages = agentsession.sessions, agentsession.runners
+    return {reason for package in packages for module in _modules(package) for reason in _reasons(module)}
 
 
 def of_pools() -> set[str]:
-    """The reasons of an AgentPool, but for those that it shares with a session's pod or spec."""
+    """The reasons of an AgentPool, but for those that it shares with sessions."""
     return {reason for module in _modules(agentsession.pools) for reason in _reasons(module)}
 
 

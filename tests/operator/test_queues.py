@@ -149,9 +149,7 @@ async def test_a_tenant_brings_those_of_its_sessions_that_have_not_finished(scen
 
 
 @pytest.mark.parametrize(("ready", "brings"), [(0, []), (1, ["a"]), (5, ["a", "b"])])
-async def test_ready_runners_bring_as_many_of_the_oldest_that_wait(
-    scene: Scene, ready: int, brings: list[str]
-) -> None:
+async def test_ready_runners_bring_as_many_of_the_oldest_that_wait(scene: Scene, ready: int, brings: list[str]) -> None:
     for name in ("b", "a"):
         waits = session(name, "PoolExhausted")
         waits["spec"]["poolRef"] = {"name": "p"}

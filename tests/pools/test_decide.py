@@ -11,8 +11,8 @@ from agentsession.api.pool import AgentPool
 from agentsession.keys.membership import Membership
 from agentsession.pools.decide import ENDED_HOLDS, REFUSED_WAIT, Plan, decide
 from agentsession.pools.observed import Observed, Refused
-from agentsession.sessions.podview import PodView
-from agentsession.sessions.trouble import Trouble
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 from tests.sessions.build import INSTALL, NOW, pod
 
 pytestmark = pytest.mark.unit

@@ -11,9 +11,9 @@ from agentsession.api.report import SessionUsage
 from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Turn
 from agentsession.api.tenant import AgentTenant
 from agentsession.keys.grant import Grant
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 from agentsession.sessions.observed import Observed
-from agentsession.sessions.podview import PodView
-from agentsession.sessions.trouble import Trouble
 from agentsession.sessions.turns import turn_uuid
 from agentsession_runner.protocol import State, TurnState
 

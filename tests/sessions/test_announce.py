@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
 
 def told(before: AgentSessionStatus, seen: Observed, **spec: object) -> list[tuple[str, str]]:
     after = decide(session(before, **spec), seen, INSTALL, NOW).status
-    return [(item.type, item.reason) for item in announcements(before, after)]
+    return [(item.severity, item.reason) for item in announcements(before, after)]
 
 
 NEW = AgentSessionStatus()
@@ -75,7 +75,7 @@ def test_what_the_agent_says_stays_out(seen: Observed) -> None:
     before = AgentSessionStatus(turns=[known()])
     after = decide(session(before), seen, INSTALL, NOW).status
     events = announcements(before, after)
-    assert [event.type for event in events] == ["Warning"]
+    assert [event.severity for event in events] == ["Warning"]
     assert "SECRET" not in events[0].message
     assert "status.result" in events[0].message
 

@@ -6,10 +6,10 @@ import pytest
 
 from agentsession.api.base import is_true
 from agentsession.api.session import AgentSessionStatus
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 from agentsession.sessions.decide import decide
 from agentsession.sessions.plan import DeleteRunner, Listen
-from agentsession.sessions.podview import PodView
-from agentsession.sessions.trouble import Trouble
 
 from .build import INSTALL, NOW, ended_pod, known, observed, pod, runner, said, session
 from .deciding import LONG_RUNNING, kinds, plan, reason

@@ -7,11 +7,11 @@ import pytest
 
 from agentsession.api.base import condition
 from agentsession.api.session import AgentSessionStatus
+from agentsession.runners.trouble import Trouble
 from agentsession.sessions import report
 from agentsession.sessions.holdup import Claim
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import CreateRunner, DeleteRunner
-from agentsession.sessions.trouble import Trouble
 
 from .build import NOW, ended_pod, observed, pod, runner, said, session, tenant
 from .deciding import kinds, plan, reason

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 
 from agentsession.api.session import AgentSessionStatus
+from agentsession.runners.podview import PodView
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, Listen, Prompt
-from agentsession.sessions.podview import PodView
 
 from .build import CONVERSATION, NOW, ended_pod, known, observed, pod, runner, said, served, session
 from .deciding import LONG_RUNNING, kinds, plan, reason

@@ -2,8 +2,8 @@
 
 import pytest
 
+from agentsession.runners.podview import PodView
 from agentsession.sessions.plan import CreateRunner, DeleteRunner
-from agentsession.sessions.podview import PodView
 
 from .build import observed, pod, runner, said, session
 from .deciding import kinds, plan, reason

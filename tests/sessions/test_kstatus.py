@@ -7,10 +7,10 @@ import pytest
 
 from agentsession.api.base import to_json
 from agentsession.api.session import AgentSession, AgentSessionStatus, WorkspaceStatus
+from agentsession.runners.trouble import Trouble
 from agentsession.sessions import report
 from agentsession.sessions.decide import decide
 from agentsession.sessions.observed import Observed
-from agentsession.sessions.trouble import Trouble
 from tests.kstatus import Verdict, kstatus
 
 from .build import INSTALL, NOW, known, observed, pod, runner, said, session, tenant

@@ -8,11 +8,11 @@ import pytest
 from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
 from agentsession.keys.grant import Grant
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 from agentsession.sessions.decide import WAIT, decide
 from agentsession.sessions.offer import Offer, offer, template_of
 from agentsession.sessions.plan import Bind, Claim, CreateRunner, DeleteRunner, Listen
-from agentsession.sessions.podview import PodView
-from agentsession.sessions.trouble import Trouble
 from tests.pools.test_decide import CURRENT, pool, warm
 from tests.sessions.build import INSTALL, NOW, UID, observed, pod, runner, said, served, session
 

@@ -8,11 +8,11 @@ import pytest
 
 from agentsession.api.base import condition
 from agentsession.api.session import AgentSessionStatus, Turn, WorkspaceStatus
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import WIDENED
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, CreateRunner, DeleteRunner, Drain, Listen, Plan, Prompt
-from agentsession.sessions.podview import PodView
 from agentsession.sessions.removal import CUT_OFF
-from agentsession.sessions.trouble import WIDENED
 from agentsession.sessions.turns import GO_ON, continued_uuid, turn_uuid
 from agentsession_runner.protocol import TurnState
 

@@ -6,7 +6,7 @@ import socket
 import uuid
 from collections import OrderedDict
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from prometheus_client import Counter
 
@@ -31,6 +31,14 @@ _DROPPED = Counter("agentsession_events_dropped_total", "Events that were not wr
 logger = logging.getLogger(__name__)
 
 Severity = Literal["Normal", "Warning"]
+
+
+class Announcement(NamedTuple):
+    """What an Event is to say."""
+
+    severity: Severity
+    reason: str
+    message: str
 
 
 class EventRecorder:

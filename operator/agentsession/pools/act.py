@@ -17,7 +17,7 @@ from agentsession.kube.resource import PODS
 from agentsession.resources.names import MEMBERSHIP_ANNOTATION, pool_pod_name
 from agentsession.resources.pod import warm_pod
 from agentsession.resources.surroundings import Surroundings
-from agentsession.sessions.podview import PodView
+from agentsession.runners.podview import PodView
 
 
 class Actor:

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from agentsession.api.base import condition
 from agentsession.api.conditions import AVAILABLE, DEGRADED, EXHAUSTED, RESOLVED_REFS, STALLED
 from agentsession.api.pool import AgentPoolStatus
-from agentsession.sessions.announce import QUIET, Announcement
+from agentsession.kube.events import Announcement
 
 TROUBLE = {DEGRADED: "True", STALLED: "True", RESOLVED_REFS: "False", EXHAUSTED: "True"}
 """The status in which a condition says that something is wrong."""
+
+QUIET = {"TenantPending", "NamespaceNotReady"}
+"""Steps on the way that say nothing new to anybody."""
 
 
 def announcements(before: AgentPoolStatus, after: AgentPoolStatus) -> Iterator[Announcement]:

@@ -17,7 +17,7 @@ from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject, is_terminating, uid_of
 from agentsession.kube.refusals import explained
 from agentsession.kube.resource import AGENTPOOLS
-from agentsession.sessions.trouble import POD_REFUSED, Trouble
+from agentsession.runners.trouble import POD_REFUSED, Trouble
 from agentsession_runner import logs
 
 from .act import Actor
@@ -125,7 +125,7 @@ class PoolController:
         self._written[pool.key] = asyncio.get_running_loop().time()
         self._caches.pools.observe("MODIFIED", written)
         for item in announcements(before, after):
-            self._recorder.record(raw, item.type, item.reason, item.message)
+            self._recorder.record(raw, *item)
         return again
 
     def _forget(self, key: Key) -> None:

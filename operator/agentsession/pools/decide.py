@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, AgentPoolStatus
 from agentsession.api.values import parse_duration
-from agentsession.sessions.acceptance import impossible
-from agentsession.sessions.podview import PodView
+from agentsession.runners.podview import PodView
+from agentsession.runners.requirements import impossible
 
 from .observed import Observed
 from .report import Counts, refused, running, unresolved

@@ -17,10 +17,10 @@ from agentsession.resources.network import network_policy, widened_by, widened_m
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.sessions.acceptance import no_tenant, wrong_model
-from agentsession.sessions.podview import view
-from agentsession.sessions.slots import next_claimants
-from agentsession.sessions.trouble import WIDENED, Trouble
+from agentsession.runners.claimants import next_claimants
+from agentsession.runners.podview import view
+from agentsession.runners.requirements import no_tenant, wrong_model
+from agentsession.runners.trouble import WIDENED, Trouble
 
 from .observed import Observed, Refused
 

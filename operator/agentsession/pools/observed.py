@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from agentsession.sessions.podview import PodView
-from agentsession.sessions.trouble import Trouble
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 
 
 @dataclass(frozen=True)

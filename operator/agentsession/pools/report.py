@@ -18,8 +18,8 @@ from agentsession.api.conditions import (
 )
 from agentsession.api.pool import AgentPool, AgentPoolStatus
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL
-from agentsession.sessions.podview import PodView
-from agentsession.sessions.trouble import Trouble
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 
 from .observed import Observed
 

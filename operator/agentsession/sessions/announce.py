@@ -1,24 +1,13 @@
 """Which transitions people are told of as Events: what the conditions say, once, in one line."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 from agentsession.api.base import condition
 from agentsession.api.conditions import READY, STALLED, SUSPENDED
 from agentsession.api.session import AgentSessionStatus
+from agentsession.kube.events import Announcement
 
 QUIET = {"Starting", "Suspending", "TenantPending", "NamespaceNotReady"}
 """Steps on the way that say nothing new to anybody."""
 EXPECTED = {"Connected", "Completed", "TenantAtCapacity", "PoolExhausted", "ColdStart"}
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """One Event."""
-
-    type: Literal["Normal", "Warning"]
-    reason: str
-    message: str
 
 
 def announcements(before: AgentSessionStatus, after: AgentSessionStatus) -> list[Announcement]:

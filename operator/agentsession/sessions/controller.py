@@ -19,6 +19,7 @@ from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, u
 from agentsession.kube.refusals import explained, next_try
 from agentsession.kube.resource import AGENTSESSIONS
 from agentsession.runners.listeners import Listeners
+from agentsession.runners.trouble import POD_REFUSED, Trouble
 from agentsession.usage.meters import Meters
 from agentsession_runner import logs
 
@@ -29,7 +30,6 @@ from .decide import decide
 from .observe import Observer
 from .observed import Observed
 from .plan import Once, Plan
-from .trouble import POD_REFUSED, Trouble
 from .usage import only_counted
 
 MOST_AT_ONCE = 5
@@ -194,7 +194,7 @@ class SessionController:
         self._caches.sessions.observe("MODIFIED", written)
         metrics.observe(before, after)
         for item in announcements(before, after):
-            self._recorder.record(raw, item.type, item.reason, item.message)
+            self._recorder.record(raw, *item)
         if before.phase != after.phase:
             logger.info("session %s/%s is %s", *key, after.phase)
 

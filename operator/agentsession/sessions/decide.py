@@ -9,6 +9,9 @@ from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession
 from agentsession.api.values import parse_duration
 from agentsession.resources.network import widened_message
+from agentsession.runners.claimants import POOL_EXHAUSTED
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import OUT_OF_TIME, WIDENED, Trouble
 from agentsession_runner.protocol import State
 
 from . import report
@@ -16,13 +19,11 @@ from .acceptance import refusal, unresolved
 from .ends import agent_failed, deadline, failure, interrupted, over_limit, resume_failed
 from .holdup import held_up
 from .observed import Observed
-from .offer import POOL_EXHAUSTED, Offer
+from .offer import Offer
 from .plan import Action, Bind, Claim, CreateRunner, DeleteRunner, DeleteSession, Listen, Plan, Prompt
-from .podview import PodView
 from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
 from .suspension import suspend
-from .trouble import OUT_OF_TIME, WIDENED, Trouble
 from .turns import Progress, progress
 
 POLL = timedelta(seconds=5)

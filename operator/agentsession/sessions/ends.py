@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 
 from agentsession.api.session import AgentSession
 from agentsession.api.values import parse_duration
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import OUT_OF_TIME, Trouble
 from agentsession_runner.protocol import State
 
 from .observed import Observed
-from .podview import PodView
-from .trouble import OUT_OF_TIME, Trouble
 
 
 def over_limit(session: AgentSession, seen: Observed, pod: PodView, now: datetime) -> Trouble | None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .podview import PodView
-from .trouble import Trouble
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 
 PATIENCE = timedelta(seconds=20)
 """How long a volume may take to be made, or a node to set a pod up, before that is trouble."""

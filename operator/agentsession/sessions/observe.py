@@ -24,16 +24,17 @@ from agentsession.resources.network import network_policy, widened_by
 from agentsession.resources.pod import revision, runner_labels, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
+from agentsession.runners.claimants import waiting_before
 from agentsession.runners.listeners import Listeners
+from agentsession.runners.podview import PodView, served_first, view
+from agentsession.runners.trouble import Trouble
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
 
 from .holdup import ABSENT, Claim
 from .observed import Observed
 from .offer import POOL_NOT_FOUND, Offer, offer, template_of
-from .podview import PodView, served_first, view
-from .slots import Slot, free_slots, waiting_before
-from .trouble import Trouble
+from .slots import Slot, free_slots
 from .turns import turn_uuid
 
 MAX_PROMPT = 131072

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from agentsession.api.pool import PoolTemplate
 from agentsession.api.report import SessionUsage
 from agentsession.api.tenant import AgentTenant
+from agentsession.runners.podview import PodView
 from agentsession_runner.protocol import State
 
 from .holdup import Claim
 from .offer import Offer
-from .podview import PodView
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import AgentSession, Runtime
+from agentsession.runners.claimants import POOL_EXHAUSTED
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import Trouble
 
-from .podview import PodView
-from .trouble import Trouble
-
-POOL_NOT_FOUND, POOL_EXHAUSTED, COLD_START = "PoolNotFound", "PoolExhausted", "ColdStart"
-"""It waits for the pool; for a runner of it; it has one made for it alone, because the pool has none for it."""
+POOL_NOT_FOUND, COLD_START = "PoolNotFound", "ColdStart"
+"""It waits for the pool; it has a runner made for it alone, because the pool has none for it."""
 
 ALONE = "a runner is started for this session alone"
 

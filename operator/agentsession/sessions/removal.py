@@ -2,8 +2,9 @@
 
 from datetime import datetime, timedelta
 
+from agentsession.runners.podview import PodView
+
 from .plan import Action, DeleteRunner
-from .podview import PodView
 
 RETRY_LEAST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=5)
 OVERDUE = timedelta(seconds=60)

@@ -21,10 +21,10 @@ from agentsession.api.conditions import (
 from agentsession.api.session import AgentSession, AgentSessionStatus, Phase, Result, Turn, WorkspaceStatus
 from agentsession.resources.names import claim_name, runner_pod_name
 from agentsession.resources.pod import workspace_sub_path
+from agentsession.runners.trouble import POD_REFUSED, WIDENED, Trouble
 
 from .observed import Observed
 from .offer import COLD_START
-from .trouble import POD_REFUSED, WIDENED, Trouble
 from .turns import ENDED, Progress
 from .turns import started as turns_started
 from .usage import merged, settled

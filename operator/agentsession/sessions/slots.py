@@ -9,13 +9,11 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from agentsession.api.conditions import ACCEPTED, FINISHED, READY, RESOLVED_REFS
-from agentsession.api.session import AgentSession
 from agentsession.api.tenant import TenantSessions
 from agentsession.kube.objects import KubeObject, condition_of, labels_of, uid_of
 from agentsession.resources.names import SESSION_LABEL, TENANT_LABEL
-
-from .offer import POOL_EXHAUSTED
-from .trouble import POD_REFUSED, WIDENED
+from agentsession.runners.claimants import POOL_EXHAUSTED, age, suspended
+from agentsession.runners.trouble import POD_REFUSED, WIDENED
 
 AT_CAPACITY = "TenantAtCapacity"
 OWN_FAULTS = {"ModelNotAllowed", "PromptNotFound"}
@@ -46,10 +44,7 @@ def free_slots(
     running = {_serves(pod) for pod in pods if labels_of(pod).get(TENANT_LABEL) == tenant}
     running |= {slot.session_uid for slot in starting if (slot.namespace, slot.tenant) == (namespace, tenant)}
     ahead = sum(
-        tenant_of(other) == tenant
-        and _age(other) < _age(session)
-        and _may_start(other)
-        and uid_of(other) not in running
+        tenant_of(other) == tenant and age(other) < age(session) and _may_start(other) and uid_of(other) not in running
         for other in sessions
     )
     return most - len(running) - ahead
@@ -66,33 +61,9 @@ def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], ten
     waiting = (
         item
         for item in sessions
-        if tenant_of(item) == name and condition_of(item, READY)[1] == AT_CAPACITY and not _suspended(item)
+        if tenant_of(item) == name and condition_of(item, READY)[1] == AT_CAPACITY and not suspended(item)
     )
-    return heapq.nsmallest(free, waiting, key=_age)
-
-
-def waiting_before(session: AgentSession, pool: str, sessions: Iterable[KubeObject]) -> list[str]:
-    """The uids of older sessions that wait for a runner of that pool. sessions: all of its namespace."""
-    mine = _age_of(session)
-    return [uid_of(other) for other in sessions if _waits_for(other, pool) and _age(other) < mine]
-
-
-def next_claimants(sessions: Iterable[KubeObject], pool: str, ready: int) -> list[KubeObject]:
-    """The oldest sessions that wait for a runner of that pool, as many as it has. sessions: all of its namespace."""
-    return heapq.nsmallest(ready, (item for item in sessions if _waits_for(item, pool)), key=_age)
-
-
-def pool_of(session: KubeObject) -> str:
-    """The name of its AgentPool; empty if it names none that can be read."""
-    try:
-        name = session["spec"]["poolRef"]["name"]
-    except (KeyError, TypeError):
-        return ""
-    return name if isinstance(name, str) else ""
-
-
-def _waits_for(session: KubeObject, pool: str) -> bool:
-    return pool_of(session) == pool and condition_of(session, READY)[1] == POOL_EXHAUSTED and not _suspended(session)
+    return heapq.nsmallest(free, waiting, key=age)
 
 
 def tenant_of(session: KubeObject) -> str:
@@ -119,24 +90,10 @@ def _may_start(session: KubeObject) -> bool:
         and condition_of(session, ACCEPTED)[0] != "False"
         and condition_of(session, RESOLVED_REFS)[1] not in OWN_FAULTS
         and condition_of(session, READY)[1] not in (POD_REFUSED, WIDENED, POOL_EXHAUSTED)
-        and not _suspended(session)
+        and not suspended(session)
         and "deletionTimestamp" not in session["metadata"]
     )
 
 
-def _suspended(session: KubeObject) -> bool:
-    spec = session.get("spec")
-    return isinstance(spec, dict) and spec.get("suspend") is True
-
-
 def _serves(pod: KubeObject) -> str:
     return labels_of(pod).get(SESSION_LABEL) or uid_of(pod)
-
-
-def _age_of(session: AgentSession) -> tuple[str, str]:
-    created = session.metadata.creation_timestamp
-    return created.strftime("%Y-%m-%dT%H:%M:%SZ") if created is not None else "", session.metadata.name
-
-
-def _age(session: KubeObject) -> tuple[str, str]:
-    return session["metadata"].get("creationTimestamp", ""), session["metadata"]["name"]

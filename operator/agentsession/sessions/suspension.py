@@ -10,14 +10,14 @@ from agentsession.api.base import is_true
 from agentsession.api.conditions import SUSPENDED, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession, Turn
+from agentsession.runners.podview import PodView
+from agentsession.runners.trouble import OUT_OF_TIME
 
 from . import report
 from .acceptance import refusal
 from .observed import Observed
 from .plan import Drain, Listen, Plan
-from .podview import PodView
 from .removal import CUT_OFF, remove
-from .trouble import OUT_OF_TIME
 from .turns import Progress, was_continued
 
 DRAIN_PERIOD = timedelta(seconds=1)

@@ -10,8 +10,8 @@ import pytest
 
 from agentsession.keys.keyring import Keyring
 from agentsession.keys.seals import Seals
-from agentsession.sessions.podview import PodView, view
-from agentsession.sessions.trouble import Trouble
+from agentsession.runners.podview import PodView, view
+from agentsession.runners.trouble import Trouble
 from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY
 
 pytestmark = pytest.mark.unit

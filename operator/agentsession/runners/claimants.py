@@ -1,0 +1,51 @@
+"""Which sessions wait for a runner of a pool, the oldest first. Pure."""
+
+import heapq
+from collections.abc import Iterable
+
+from agentsession.api.conditions import READY
+from agentsession.api.session import AgentSession
+from agentsession.kube.objects import KubeObject, condition_of, uid_of
+
+POOL_EXHAUSTED = "PoolExhausted"
+"""It waits for a runner of its pool."""
+
+
+def waiting_before(session: AgentSession, pool: str, sessions: Iterable[KubeObject]) -> list[str]:
+    """The uids of older sessions that wait for a runner of that pool. sessions: all of its namespace."""
+    mine = _age_of(session)
+    return [uid_of(other) for other in sessions if _waits_for(other, pool) and age(other) < mine]
+
+
+def next_claimants(sessions: Iterable[KubeObject], pool: str, ready: int) -> list[KubeObject]:
+    """The oldest sessions that wait for a runner of that pool, as many as it has. sessions: all of its namespace."""
+    return heapq.nsmallest(ready, (item for item in sessions if _waits_for(item, pool)), key=age)
+
+
+def pool_of(session: KubeObject) -> str:
+    """The name of its AgentPool; empty if it names none that can be read."""
+    try:
+        name = session["spec"]["poolRef"]["name"]
+    except (KeyError, TypeError):
+        return ""
+    return name if isinstance(name, str) else ""
+
+
+def _waits_for(session: KubeObject, pool: str) -> bool:
+    return pool_of(session) == pool and condition_of(session, READY)[1] == POOL_EXHAUSTED and not suspended(session)
+
+
+def suspended(session: KubeObject) -> bool:
+    """Whether it is not to have a runner now."""
+    spec = session.get("spec")
+    return isinstance(spec, dict) and spec.get("suspend") is True
+
+
+def age(session: KubeObject) -> tuple[str, str]:
+    """The older, the lower."""
+    return session["metadata"].get("creationTimestamp", ""), session["metadata"]["name"]
+
+
+def _age_of(session: AgentSession) -> tuple[str, str]:
+    created = session.metadata.creation_timestamp
+    return created.strftime("%Y-%m-%dT%H:%M:%SZ") if created is not None else "", session.metadata.name
