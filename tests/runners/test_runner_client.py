@@ -12,7 +12,7 @@ import pytest
 from agentsession.keys.keyring import Keyring, verify
 from agentsession.runners import client as client_module
 from agentsession.runners.client import MAX_BYTES, RunnerClient, RunnerError, RunnerRefusedError, Target, runner_http
-from agentsession_runner.protocol import CALL_AUDIENCE, MAX_TEXT, State, TurnState
+from agentsession_runner.protocol import CALL_AUDIENCE, MAX_TEXT, PromptRequest, State, TurnState
 
 pytestmark = pytest.mark.unit
 
@@ -166,6 +166,13 @@ async def test_a_runner_that_is_then_anothers_has_refused() -> None:
     async with calling(saying(state(session_uid="s-2"))) as (client, target):
         with pytest.raises(RunnerRefusedError):
             await client.bind(target)
+
+
+async def test_a_runner_that_was_asked_and_says_it_was_not_has_refused() -> None:
+    async with calling(saying(state())) as (client, target):
+        await client.bind(target)
+        with pytest.raises(RunnerRefusedError):
+            await client.bind(target, PromptRequest(uuid="66666666-7777-8888-9999-000000000001", text="hello"))
 
 
 async def test_redirects_are_not_followed() -> None:

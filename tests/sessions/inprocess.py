@@ -181,12 +181,15 @@ class Place:
 
     async def says(self, session: AgentSession, reason: str) -> AgentSession:
         """Wait for a reason of Ready."""
-        async with asyncio.timeout(SECONDS):
-            while True:
-                now = await self.now(session)
-                if any(item.type == "Ready" and item.reason == reason for item in now.status.conditions):
-                    return now
-                await asyncio.sleep(0.02)
+        try:
+            async with asyncio.timeout(SECONDS):
+                while True:
+                    now = await self.now(session)
+                    if any(item.type == "Ready" and item.reason == reason for item in now.status.conditions):
+                        return now
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"not {reason}: {(await self.now(session)).status!r}") from None
 
     async def told(self, session: AgentSession, *reasons: str) -> list[str]:
         """Wait until Events give those reasons, which is after its status does; returns what all of its Events give."""

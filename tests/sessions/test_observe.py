@@ -113,6 +113,25 @@ async def test_all_is_there(scene: Scene) -> None:
     assert scene.api.reads == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "offered"),
+    [
+        ({}, True),
+        ({"startType": "Warm", "podName": "p-a"}, True),
+        ({"startType": "Cold", "podName": POD}, False),
+        ({"startType": "Warm", "podName": "p-a", "turns": [to_json(known())]}, False),
+    ],
+    ids=["new", "its warm runner died", "it started cold", "it was asked"],
+)
+async def test_what_a_pool_has_is_for_who_begins(scene: Scene, status: dict[str, Any], *, offered: bool) -> None:
+    pool = {"template": {"agent": {"model": "m"}}}
+    scene.put(scene.caches.pools, {"metadata": {"name": "p", "namespace": "n", "uid": "pool-1"}, "spec": pool})
+    who = session(poolRef={"name": "p"}, status=AgentSessionStatus.model_validate(status))
+    seen = await scene.look(who)
+    assert (seen.offer is not None) == offered
+    assert seen.claimed_before == (status.get("startType") == "Warm")
+
+
 async def test_a_tenant_of_another_version_is_as_if_absent(scene: Scene) -> None:
     body = to_json(tenant())
     scene.put(scene.caches.tenants, {**body, "spec": {**body["spec"], "budget": {}}})

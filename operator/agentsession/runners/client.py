@@ -65,11 +65,13 @@ class RunnerClient:
     async def bind(self, target: Target, prompt: PromptRequest | None = None) -> State:
         """Bind the runner to the session, and ask it a first prompt. May be repeated.
 
-        Raises RunnerRefusedError if it serves another one, RunnerError.
+        Raises RunnerRefusedError if it serves another one or says that it was not asked, RunnerError.
         """
         state = await self._call(target, "bind", BindRequest(session_uid=target.session_uid, prompt=prompt))
         if state.session_uid != target.session_uid:
             raise RunnerRefusedError("the runner says that it serves another session")
+        if prompt is not None and all(turn.uuid != prompt.uuid for turn in state.turns):
+            raise RunnerRefusedError("the runner says that it was not asked")
         return state
 
     async def prompt(self, target: Target, uuid: str, text: str) -> State:

@@ -76,6 +76,10 @@ class Actor:
         finally:
             self._starting -= slots
 
+    def claim_told(self, session_uid: str) -> None:
+        """Its status says now that it was given a warm runner."""
+        self._claimed.discard(session_uid)
+
     async def act(self, session: AgentSession, seen: Observed, action: Action) -> None:
         """Raises kube.errors.ApiError or runners.client.RunnerError; then nothing after it is done either."""
         match action:

@@ -192,6 +192,8 @@ class SessionController:
         )
         self._written[key] = asyncio.get_running_loop().time()
         self._caches.sessions.observe("MODIFIED", written)
+        if after.start_type == "Warm":
+            self._actor.claim_told(metadata["uid"])
         metrics.observe(before, after)
         for item in announcements(before, after):
             self._recorder.record(raw, *item)

@@ -93,7 +93,8 @@ def _start(session: AgentSession, seen: Observed, now: datetime) -> Plan:
         return _claim(session, seen, offer.runner, now)
     if offer.none is not None and offer.none.reason == POOL_EXHAUSTED:
         return _waits(session, offer.none, now)
-    return Plan(report.starting(session, seen, offer.none or STARTING, now, started=True), [CreateRunner()])
+    status = report.starting(session, seen, offer.none or STARTING, now, started=True)
+    return Plan(status, [CreateRunner()], timedelta(0))  # what befell the pod before its grant, no watch tells
 
 
 def _waits(session: AgentSession, why: Trouble, now: datetime) -> Plan:
@@ -168,7 +169,7 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         return end if pod.warm else _finish(session, seen, talk, refused, now)
     if pod.node_silent:
         return _on_a_silent_node(session, seen, pod, talk, listen, now)
-    if pod.warm and state is None and not talk.turns and talk.next is not None:
+    if pod.warm and not talk.turns and talk.next is not None:
         return Plan(session.status, [listen, Bind(pod.uid, ip, talk.next)], left, at_once=True)
     if state is None or state.phase == "Starting":
         if _engaged(

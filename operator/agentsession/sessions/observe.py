@@ -87,8 +87,9 @@ class Observer:
             prompt=prompt,
             prompt_problem=problem,
             template=template,
-            offer=self._offer(session, tenant, pool, template) if session.status.pod_name is None else None,
-            claimed_before=pod is None and session.metadata.uid in self._claimed,
+            offer=self._offer(session, tenant, pool, template) if _may_claim(session) else None,
+            claimed_before=pod is None
+            and (session.status.start_type == "Warm" or session.metadata.uid in self._claimed),
             pod=pod,
             strays=[stray for _, stray in pods[1:]],
             runner=runner,
@@ -125,7 +126,7 @@ class Observer:
     def _offer(
         self, session: AgentSession, tenant: AgentTenant | None, pool: AgentPool | None, template: PoolTemplate | None
     ) -> Offer | None:
-        """Of its pool, for a session that has not had a runner."""
+        """Of its pool."""
         if session.spec.pool_ref is None:
             return None
         if pool is None:
@@ -215,6 +216,11 @@ class Observer:
         namespace = raw["metadata"]["namespace"]
         sessions, pods = self._caches.sessions.in_namespace(namespace), self._caches.pods.in_namespace(namespace)
         return free_slots(raw, sessions, pods, self._starting, tenant.spec.sessions.max_concurrent)
+
+
+def _may_claim(session: AgentSession) -> bool:
+    """Not once it started cold, for its pod may be on its way; nor to go on where another runner stopped."""
+    return session.status.start_type in (None, "Warm") and not session.status.turns
 
 
 def _may_be_by(pod: PodView | None, finished: datetime) -> bool:

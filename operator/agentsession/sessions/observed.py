@@ -33,7 +33,7 @@ class Observed:
     template: PoolTemplate | None
     """What its runner is to be; None while that is left to a pool that is not there."""
     offer: Offer | None
-    """What its pool has for it; None if it names none, or has had a runner already."""
+    """What its pool has for it; None if it names none, or does not start warm any more."""
     claimed_before: bool
     """A warm runner was given to it and is gone: what that one did is known only once all usage is pulled."""
     pod: PodView | None

@@ -91,6 +91,7 @@ def starting(
     if started or seen.pod is not None:
         status.pod_name = runner_pod_name(session.metadata.name, session.metadata.uid)
         status.start_type = "Resumed" if session.status.turns else "Cold"
+        status.timings.claimed = None
         _claimed(status, seen)
     return status
 
