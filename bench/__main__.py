@@ -8,6 +8,7 @@ import time
 PARTS = {
     "egress": "what the egress plane adds to an answer; loopback only, under a minute",
     "neighbour": "what a hostile session costs another stream; loopback only, about a minute",
+    "pools": "how many sessions find a runner ready, and what that costs, by how a pool is sized; simulated, a second",
     "scale": "hundreds and thousands of sessions on simulated nodes, failover, ten thousand objects; 15 minutes",
     "sessions": "what a cold session costs on a real node; needs root; 4 minutes, and what the cluster takes",
 }

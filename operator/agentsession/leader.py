@@ -11,6 +11,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.events import EventRecorder
+from agentsession.kube.objects import Key
 from agentsession.kube.worker import work
 from agentsession.pools import act as pools_act
 from agentsession.pools import observe as pools_observe
@@ -94,7 +95,7 @@ class Leader:
             leading,
             now,
         )
-        refused: dict[str, Refused] = {}
+        refused: dict[Key, Refused] = {}
         self.pools = PoolController(
             api,
             caches,

@@ -78,6 +78,12 @@ class Queues:
     def _session_changed(self, key: Key, session: KubeObject | None) -> None:
         new = session is not None and condition_of(session, READY) == ("", "")
         self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
+        if new and session is not None and self._sizes_itself(pool := (key[0], pool_of(session))):
+            self.pools.add(pool)  # it counts who comes
+
+    def _sizes_itself(self, key: Key) -> bool:
+        pool = self._caches.pools.get(key)
+        return pool is not None and pool["spec"].get("scaling", {}).get("mode") == "Auto"
 
     def _pool_changed(self, key: Key, pool: KubeObject | None) -> None:
         """Sessions that name it and have no runner wait for it to appear, or for its template to change."""

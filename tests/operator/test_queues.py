@@ -148,6 +148,21 @@ async def test_a_tenant_brings_those_of_its_sessions_that_have_not_finished(scen
     assert await names(scene.queues.sessions) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "ready", "brings"), [("Auto", "", ["p"]), ("Auto", "PoolExhausted", []), ("Fixed", "", [])]
+)
+async def test_who_comes_brings_a_pool_that_sizes_itself(
+    scene: Scene, mode: str, ready: str, brings: list[str]
+) -> None:
+    scene.caches.pools.observe("ADDED", body("p", spec={"scaling": {"mode": mode}}))
+    comes = session("s", ready)
+    comes["spec"]["poolRef"] = {"name": "p"}
+    if not ready:
+        del comes["status"]
+    await scene.changed(AGENTSESSIONS, ("n", "s"), comes)
+    assert await names(scene.queues.pools) == brings
+
+
 @pytest.mark.parametrize(("ready", "brings"), [(0, []), (1, ["a"]), (5, ["a", "b"])])
 async def test_ready_runners_bring_as_many_of_the_oldest_that_wait(scene: Scene, ready: int, brings: list[str]) -> None:
     for name in ("b", "a"):

@@ -111,6 +111,29 @@ async def test_who_comes_when_none_is_left_waits_its_turn(world: World, nodes: N
     assert sorted(nodes.asked()) == ["hello"] * 4
 
 
+async def test_a_pool_that_sizes_itself_begins_with_who_waits_and_stays_within_its_bounds(
+    world: World, nodes: Nodes
+) -> None:
+    await world.pool(50, scaling={"mode": "Auto", "min": 0, "max": 2})
+    await until(world, lambda now: now.status.observed_generation > 0)
+    assert await world.pods() == []
+    sessions = [await claim(world, f"s{number}", onExhausted="Wait") for number in range(5)]
+    most = 0
+
+    async def count() -> None:
+        nonlocal most
+        while True:
+            most = max(most, sum(SESSION_LABEL not in labels_of(pod) for pod in await world.pods()))
+            await asyncio.sleep(0.02)
+
+    counting = asyncio.create_task(count())
+    await nodes.start(5)
+    for item in sessions:
+        await world.says(item, "Connected")
+    counting.cancel()
+    assert most == 2
+
+
 async def test_a_claimed_runner_that_dies_before_it_was_asked_is_replaced_by_another(
     world: World, nodes: Nodes
 ) -> None:

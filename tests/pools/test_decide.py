@@ -9,7 +9,7 @@ import pytest
 from agentsession.api.base import condition
 from agentsession.api.pool import AgentPool
 from agentsession.keys.membership import Membership
-from agentsession.pools.decide import ENDED_HOLDS, REFUSED_WAIT, Plan, decide
+from agentsession.pools.decide import ENDED_HOLDS, REFUSED_WAIT, RESIZE, Plan, decide
 from agentsession.pools.observed import Observed, Refused
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
@@ -37,7 +37,7 @@ def warm(name: str, revision: str = CURRENT, **fields: Any) -> PodView:
 
 
 def seen(*runners: PodView, **fields: Any) -> Observed:
-    return replace(Observed(None, CURRENT, list(runners), claimed=0, waiting=0, refused=None), **fields)
+    return replace(Observed(None, CURRENT, list(runners), claimed=0, waiting=0, demand=0, refused=None), **fields)
 
 
 def plan(of: AgentPool, what: Observed) -> Plan:
@@ -151,3 +151,21 @@ def test_daily_life_is_no_progress_to_wait_for() -> None:
 
 def test_sessions_that_wait_are_said() -> None:
     assert says(plan(pool(1), seen(waiting=2)), "Exhausted") == ("True", "SessionsWait")
+
+
+@pytest.mark.parametrize(
+    ("mode", "demand", "waiting", "desired"),
+    [
+        ("Fixed", 7, 0, 3),
+        ("Auto", 7, 0, 7),
+        ("Auto", 7, 2, 9),
+        ("Auto", 70, 0, 20),
+        ("Auto", 0, 0, 4),
+        ("External", 7, 0, 4),
+    ],
+)
+def test_who_chooses_the_size(mode: str, demand: int, waiting: int, desired: int) -> None:
+    sized = pool(3, scaling={"mode": mode, "min": 4, "max": 20})
+    made = plan(sized, seen(demand=demand, waiting=waiting))
+    assert (made.create, made.status.desired_replicas) == (desired, desired)
+    assert made.requeue_after == (RESIZE if mode == "Auto" else None)

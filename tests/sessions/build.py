@@ -118,6 +118,7 @@ def pod(*, deleting: bool = False, **fields: Any) -> PodView:
             grant=grant("p-1"),
             membership=None,
             ready=True,
+            ready_at=None,
             set_up=True,
             contained=True,
             running=True,

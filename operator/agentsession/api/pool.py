@@ -1,6 +1,7 @@
 """AgentPool: runners of one shape, their agents connected before anybody asks, for sessions to claim."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -20,6 +21,32 @@ class PoolTemplate(SpecModel):
 
     agent: Agent = Field(description="What the agent is and may do.")
     runtime: Runtime = Field(default_factory=Runtime, json_schema_extra={"default": {}}, description="What it runs on.")
+
+
+class Scaling(SpecModel):
+    """How many runners are kept ready."""
+
+    mode: Literal["Fixed", "Auto", "External"] = Field(
+        default="Fixed",
+        description="Fixed: spec.replicas. Auto: what the arrival of sessions asks for, within min and max; "
+        "spec.replicas is not read. External: spec.replicas within min and max, for an autoscaler that writes /scale.",
+    )
+    min: int = Field(default=1, ge=0, le=MOST_REPLICAS, description="Not fewer. Not read if Fixed.")
+    max: int = Field(default=10, ge=0, le=MOST_REPLICAS, description="Not more. Not read if Fixed.")
+    percentile: int = Field(
+        default=95,
+        ge=50,
+        le=99,
+        description="For Auto: so many of a hundred sessions are to find a runner ready. More cost idle runners.",
+    )
+
+    @holds(
+        "!has(self.min) || !has(self.max) || self.min <= self.max",
+        "min is above max: lower it, or raise max",
+        field="min",
+    )
+    def _in_order(self) -> bool:
+        return self.min <= self.max
 
 
 class Update(SpecModel):
@@ -59,6 +86,9 @@ class AgentPoolSpec(SpecModel):
     template: PoolTemplate = Field(description="What each runner is.")
     replicas: int = Field(
         default=1, ge=0, le=MOST_REPLICAS, description="Runners that are kept ready. A claimed one is replaced."
+    )
+    scaling: Scaling = Field(
+        default_factory=Scaling, json_schema_extra={"default": {}}, description="Who chooses how many that are."
     )
     update: Update = Field(
         default_factory=Update, json_schema_extra={"default": {}}, description="How a change of the template spreads."

@@ -47,7 +47,7 @@ class PoolController:
         actor: Actor,
         recorder: EventRecorder,
         install: Installation,
-        refused: dict[str, Refused],
+        refused: dict[Key, Refused],
         leading: Callable[[], bool],
         busy: Callable[[], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -77,7 +77,8 @@ class PoolController:
         except ValidationError as error:
             self._recorder.record(raw, "Warning", "InvalidSpec", spec_errors(error))
             return None
-        plan = decide(pool, self._observer.observe(pool), self._install, self._now())
+        now = self._now()
+        plan = decide(pool, self._observer.observe(pool, now), self._install, now)
         more = await self._carry_out(key, pool, plan)
         again = await self._publish(raw, pool, plan.status, plan.requeue_after)
         return timedelta(0) if more else again
@@ -98,13 +99,13 @@ class PoolController:
         errors = [error for error in await asyncio.gather(*made, return_exceptions=True) if error is not None]
         if not errors:
             self._batch[key] = batch * 2
-            self._refused.pop(pool.metadata.uid, None)
+            self._refused.pop(key, None)
             return plan.create > batch
         self._batch.pop(key, None)
         if not isinstance(errors[0], ForbiddenError | InvalidError):
             raise errors[0]
         why = Trouble(POD_REFUSED, f"the API server refuses the pod: {explained(errors[0])}")
-        self._refused[pool.metadata.uid] = Refused(why, self._now())
+        self._refused[key] = Refused(why, self._now())
         return True
 
     async def _publish(
@@ -129,5 +130,7 @@ class PoolController:
         return again
 
     def _forget(self, key: Key) -> None:
+        self._observer.forget(key)
+        self._refused.pop(key, None)
         self._batch.pop(key, None)
         self._written.pop(key, None)

@@ -21,6 +21,9 @@ ENDED_HOLDS = timedelta(seconds=30)
 REFUSED_WAIT = timedelta(seconds=30)
 """How soon a pod is tried again that the API server refused, as for a quota."""
 
+RESIZE = timedelta(seconds=10)
+"""How soon a pool that sizes itself looks again, though nobody came."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -41,7 +44,7 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
     present = [pod for pod in seen.runners if not pod.deleting and not _forgotten(pod, now)]
     current = [pod for pod in present if _is_current(pod, pool, seen.revision, now)]
     stale = [pod for pod in present if pod not in current]
-    desired = pool.spec.replicas
+    desired = _desired(pool, seen)
     leaving = _surplus(present, stale, desired) or _replaced(current, stale, desired, pool.spec.update.max_unavailable)
     gone = [pod for pod in seen.runners if pod.ended and not pod.deleting and _forgotten(pod, now)]
     missing = max(0, desired - (len(present) - len(leaving)))
@@ -54,8 +57,22 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
     )
     held = seen.refused.at + REFUSED_WAIT - now if missing and seen.refused is not None else timedelta(0)
     hold = held > timedelta(0)
-    again = _soonest(held if hold else None, *_due(pool, seen.runners, now))
+    resize = RESIZE if pool.spec.scaling.mode == "Auto" else None
+    again = _soonest(held if hold else None, resize, *_due(pool, seen.runners, now))
     return Plan(running(pool, seen, counts, now), 0 if hold else missing, [*leaving, *gone], again)
+
+
+def _desired(pool: AgentPool, seen: Observed) -> int:
+    """Whoever waits has come before, and is not among what is to be expected."""
+    scaling = pool.spec.scaling
+    match scaling.mode:
+        case "Fixed":
+            return pool.spec.replicas
+        case "External":
+            asked = pool.spec.replicas
+        case "Auto":
+            asked = seen.demand + seen.waiting
+    return min(max(asked, scaling.min), scaling.max)
 
 
 def _living(runners: Iterable[PodView]) -> list[PodView]:

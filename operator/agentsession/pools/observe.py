@@ -1,6 +1,7 @@
 """Gathers what a pool's decision is made from, all of it from caches."""
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -11,24 +12,23 @@ from agentsession.api.tenant import AgentTenant
 from agentsession.keys.keyring import Keyring
 from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
-from agentsession.kube.objects import Key, is_terminating, labels_of, uid_of
+from agentsession.kube.objects import Key, KubeObject, is_terminating, labels_of, uid_of
 from agentsession.resources.names import NETWORK_POLICY, POOL_LABEL, RUNNER_LABEL, SESSION_LABEL
 from agentsession.resources.network import network_policy, widened_by, widened_message
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.claimants import next_claimants
-from agentsession.runners.podview import view
+from agentsession.runners.claimants import naming, next_claimants
+from agentsession.runners.podview import PodView, view
 from agentsession.runners.requirements import no_tenant, wrong_model
 from agentsession.runners.trouble import WIDENED, Trouble
 
+from .demand import Demand
 from .observed import Observed, Refused
-
-MOST_COUNTED = 10_000
 
 
 class Observer:
-    """Reads caches. refused: what the API server last said to a pod of a pool, by the pool's uid."""
+    """Reads caches. refused: what the API server last said to a pod of a pool."""
 
     def __init__(
         self,
@@ -36,13 +36,14 @@ class Observer:
         install: Installation,
         surroundings: Surroundings,
         keyring: Callable[[], Keyring],
-        refused: Mapping[str, Refused],
+        refused: Mapping[Key, Refused],
     ) -> None:
         self._caches = caches
         self._install = install
         self._surroundings = surroundings
         self._seals = Seals(lambda: keyring().jwks())
         self._refused = refused
+        self._demands: dict[Key, Demand] = {}
 
     def tenant(self, pool: AgentPool) -> AgentTenant | None:
         """The pool's tenant, if it is there and can be read."""
@@ -60,7 +61,7 @@ class Observer:
         known = self._caches.namespaces.get(("", namespace))
         return None if known is None or is_terminating(known) else runner_uid(uid_of(known))
 
-    def observe(self, pool: AgentPool) -> Observed:
+    def observe(self, pool: AgentPool, now: datetime) -> Observed:
         """The snapshot for one pool."""
         namespace, uid = pool.metadata.namespace, pool.metadata.uid
         (tenant, problem), user = self._read(pool), self.user(namespace)
@@ -71,15 +72,28 @@ class Observer:
             wanted = revision(warm_spec(pool.spec.template, tenant, self._install, self._surroundings, user))
         pods = self._caches.pods.indexed(uid)
         free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
-        waiting = next_claimants(self._caches.sessions.in_namespace(namespace), pool.metadata.name, MOST_COUNTED)
+        runners = [view(pod, self._seals) for pod in free]
+        sessions = naming(self._caches.sessions.in_namespace(namespace), pool.metadata.name)
         return Observed(
             unresolved=unresolved,
             revision=wanted,
-            runners=[view(pod, self._seals) for pod in free],
+            runners=runners,
             claimed=len(pods) - len(free),
-            waiting=len(waiting),
-            refused=self._refused.get(uid),
+            waiting=len(next_claimants(sessions, pool.metadata.name, len(sessions))),
+            demand=self._demand(pool, sessions, runners, now),
+            refused=self._refused.get(pool.key),
         )
+
+    def _demand(self, pool: AgentPool, sessions: list[KubeObject], runners: list[PodView], now: datetime) -> int:
+        if pool.spec.scaling.mode != "Auto":
+            self.forget(pool.key)
+            return 0
+        demand = self._demands.setdefault(pool.key, Demand(pool.status.desired_replicas, now))
+        return demand.size(sessions, runners, pool.spec.scaling.percentile / 100, now)
+
+    def forget(self, key: Key) -> None:
+        """The pool is gone, or does not size itself any more."""
+        self._demands.pop(key, None)
 
     def _unresolved(self, pool: AgentPool, tenant: AgentTenant | None, user: int | None) -> Trouble | None:
         namespace = pool.metadata.namespace

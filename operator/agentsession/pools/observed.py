@@ -28,5 +28,7 @@ class Observed:
     claimed: int
     waiting: int
     """Sessions that wait for a runner of the pool."""
+    demand: int
+    """Runners that the arrival of sessions asks for; 0 if the pool does not size itself."""
     refused: Refused | None
     """The latest attempt, if it was."""

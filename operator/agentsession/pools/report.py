@@ -65,7 +65,7 @@ def running(pool: AgentPool, seen: Observed, counts: Counts, now: datetime) -> A
         Mark(RESOLVED_REFS, "True", "ResolvedRefs"),
         _available(counts),
         *_progressing(pool, counts),
-        _exhausted(counts),
+        _exhausted(pool, counts),
         Mark(DEGRADED, "True", trouble.reason, trouble.message) if trouble else Mark(DEGRADED, "False", "NoTrouble"),
     ]
     status = _status(pool, marks, now)
@@ -100,9 +100,10 @@ def _progressing(pool: AgentPool, counts: Counts) -> list[Mark]:
     return [Mark(PROGRESSING, "False", "Settled")]
 
 
-def _exhausted(counts: Counts) -> Mark:
+def _exhausted(pool: AgentPool, counts: Counts) -> Mark:
     if counts.waiting:
-        return Mark(EXHAUSTED, "True", "SessionsWait", "sessions wait for a runner: raise spec.replicas if this lasts")
+        field = "spec.scaling.max" if pool.spec.scaling.mode == "Auto" else "spec.replicas"
+        return Mark(EXHAUSTED, "True", "SessionsWait", f"sessions wait for a runner: raise {field} if this lasts")
     return Mark(EXHAUSTED, "False", "NobodyWaits")
 
 

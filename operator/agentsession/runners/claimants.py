@@ -22,6 +22,11 @@ def next_claimants(sessions: Iterable[KubeObject], pool: str, ready: int) -> lis
     return heapq.nsmallest(ready, (item for item in sessions if _waits_for(item, pool)), key=age)
 
 
+def naming(sessions: Iterable[KubeObject], pool: str) -> list[KubeObject]:
+    """Those of the pool. sessions: all of its namespace."""
+    return [item for item in sessions if pool_of(item) == pool]
+
+
 def pool_of(session: KubeObject) -> str:
     """The name of its AgentPool; empty if it names none that can be read."""
     try:

@@ -1,5 +1,6 @@
 """The part of a pod's status that is read, as the API server has it."""
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -47,6 +48,7 @@ class PodCondition(StatusModel):
     status: str
     reason: str = ""
     message: str = ""
+    last_transition_time: Timestamp | None = None
 
 
 class PodStatus(StatusModel):
@@ -64,3 +66,8 @@ class PodStatus(StatusModel):
     def holds(self, type_: str) -> bool:
         """Whether a condition is True."""
         return any(condition.type == type_ and condition.status == "True" for condition in self.conditions)
+
+    def since(self, type_: str) -> datetime | None:
+        """When a condition became True; None if it is not."""
+        times = (item.last_transition_time for item in self.conditions if (item.type, item.status) == (type_, "True"))
+        return next(times, None)

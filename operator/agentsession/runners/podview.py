@@ -41,6 +41,8 @@ class PodView:
     """What it waits for, if it was made for a pool; like the grant only if this operator signed it for this pod."""
     ready: bool
     """The agent in it is connected."""
+    ready_at: datetime | None
+    """Since when; whole seconds."""
     set_up: bool
     """Its node has its volumes and its network ready."""
     contained: bool
@@ -102,6 +104,7 @@ def view(pod: Mapping[str, object], seals: Seals) -> PodView:
         grant=_sealed(parsed, GRANT_ANNOTATION, seals.grant),
         membership=_sealed(parsed, MEMBERSHIP_ANNOTATION, seals.membership),
         ready=status.holds("Ready"),
+        ready_at=status.since("Ready"),
         set_up=status.holds("PodReadyToStartContainers"),
         contained=contain.terminated is not None and contain.terminated.exit_code == 0,
         running=runner.running is not None,
