@@ -86,8 +86,8 @@ class Keda:
 class Auto:
     """scaling.mode: Auto."""
 
-    def __init__(self, percentile: int, start: float) -> None:
-        self._sizer, self._quantile, self._start = Sizer(0.0), percentile / 100, start
+    def __init__(self, percent: int, start: float) -> None:
+        self._sizer, self._warm, self._start = Sizer(0.0), percent / 100, start
 
     def arrived(self, at: float) -> None:
         """As the operator does."""
@@ -95,7 +95,7 @@ class Auto:
 
     def size(self, now: float) -> int:
         """As the operator does."""
-        return self._sizer.size(now, self._start, self._quantile)
+        return self._sizer.size(now, self._start, self._warm)
 
 
 Sizing = Fixed | Keda | Auto
@@ -174,7 +174,7 @@ def report(name: str, arrivals: Sequence[float], start: float, seed: int) -> Non
     policies: list[tuple[str, Sizing]] = [
         *((f"Fixed, {size}", Fixed(size)) for size in (2, 5, 10, 20)),
         *((f"KEDA, rate / {target}", Keda(target)) for target in (0.05, 0.02)),
-        *((f"Auto, {percentile} %", Auto(percentile, start * math.exp(SPREAD**2 / 2))) for percentile in (90, 95, 99)),
+        *((f"Auto, {percent} %", Auto(percent, start * math.exp(SPREAD**2 / 2))) for percent in (90, 95, 99)),
     ]
     for label, policy in policies:
         made = simulate(arrivals, policy, start, seed)

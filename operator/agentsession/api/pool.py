@@ -33,7 +33,7 @@ class Scaling(SpecModel):
     )
     min: int = Field(default=1, ge=0, le=MOST_REPLICAS, description="Not fewer. Not read if Fixed.")
     max: int = Field(default=10, ge=0, le=MOST_REPLICAS, description="Not more. Not read if Fixed.")
-    percentile: int = Field(
+    warm_percent: int = Field(
         default=95,
         ge=50,
         le=99,

@@ -28,8 +28,8 @@ class Demand:
         self._counted: set[str] = set()
         self._starts: OrderedDict[str, float] = OrderedDict()
 
-    def size(self, sessions: Iterable[KubeObject], runners: Iterable[PodView], quantile: float, now: datetime) -> int:
-        """Runners to keep. sessions: all that name the pool. runners: unclaimed ones."""
+    def size(self, sessions: Iterable[KubeObject], runners: Iterable[PodView], warm: float, now: datetime) -> int:
+        """Runners to keep. sessions: all that name the pool. runners: unclaimed ones. warm: see Sizer.size."""
         for pod in runners:
             if pod.ready_at is not None and pod.created is not None:
                 self._starts[pod.uid] = (pod.ready_at - pod.created).total_seconds()
@@ -43,7 +43,7 @@ class Demand:
         for at in came:
             if now.timestamp() - at < MEMORY:
                 self._sizer.arrived(self._onwards(min(at, now.timestamp())), start)
-        return self._sizer.size(self._onwards(now.timestamp()), start, quantile)
+        return self._sizer.size(self._onwards(now.timestamp()), start, warm)
 
     def _onwards(self, at: float) -> float:
         self._last = max(self._last, at)

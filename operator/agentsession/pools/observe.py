@@ -89,7 +89,7 @@ class Observer:
             self.forget(pool.key)
             return 0
         demand = self._demands.setdefault(pool.key, Demand(pool.status.desired_replicas, now))
-        return demand.size(sessions, runners, pool.spec.scaling.percentile / 100, now)
+        return demand.size(sessions, runners, pool.spec.scaling.warm_percent / 100, now)
 
     def forget(self, key: Key) -> None:
         """The pool is gone, or does not size itself any more."""

@@ -1,12 +1,14 @@
 """How many runners a pool keeps that sizes itself: as many as come while one starts, nearly always.
 
-A runner that is claimed is missed until the next one is ready, `start` seconds later: so the pool needs a quantile of
-the sessions that come in that time. They are taken as negative binomial, which is Poisson with bursts. Pure: time is an
-argument, in seconds from anywhere, and never runs backwards.
+A runner that is claimed is missed until the next one is ready, `start` seconds later. The sessions that come in that
+time are taken as negative binomial, which is Poisson with bursts; the part of them that a number of runners serves is
+what stores of goods know as the fill rate. Pure: time is an argument, in seconds from anywhere, never backwards.
 """
 
+import itertools
 import math
 from collections import deque
+from collections.abc import Iterator
 from statistics import NormalDist
 
 FAST, SLOW = 20.0, 300.0
@@ -20,8 +22,8 @@ HOLD = 300.0
 """A pool becomes smaller only once it has been too large for so long,"""
 STEP = 10.0
 """and then by one runner in so many seconds."""
-MANY = 100.0
-"""From this mean on, the normal distribution is as good."""
+MANY = 500.0
+"""From this mean on a quantile of the normal distribution is taken, which is more than enough."""
 
 
 class Rate:
@@ -57,10 +59,10 @@ class Sizer:
         self._fast.add(at)
         self._slow.add(at)
 
-    def size(self, now: float, start: float, quantile: float) -> int:
-        """Runners to keep. quantile: the part of the time in which they are to suffice."""
+    def size(self, now: float, start: float, warm: float) -> int:
+        """Runners to keep. warm: the part of the sessions that is to find one ready."""
         self._compare(now, start)
-        need = self._need(now, start, quantile)
+        need = self._need(now, start, warm)
         while self._needs and self._needs[-1][1] <= need:  # what falls from here on is the greatest of HOLD seconds
             self._needs.pop()
         self._needs.append((now, need))
@@ -73,12 +75,12 @@ class Sizer:
             self._size, self._lowered = self._size - 1, now
         return self._size
 
-    def _need(self, now: float, start: float, quantile: float) -> int:
+    def _need(self, now: float, start: float, warm: float) -> int:
         fast, slow = self._fast.at(now), self._slow.at(now)
         mean = start * (fast if fast > PANIC * slow else slow)
         means = self._means.at(now)
         bursts = self._squares.at(now) / means if means > 0 else 1.0
-        return least(mean, min(max(bursts, 1.0), MOST_BURSTY), quantile)
+        return enough(mean, min(max(bursts, 1.0), MOST_BURSTY), warm)
 
     def _compare(self, now: float, start: float) -> None:
         """What came in each span of one start with what was to be expected at its begin."""
@@ -90,19 +92,32 @@ class Sizer:
             self._in_span, self._expected = 0, self._slow.at(self._span_began) * start
 
 
-def least(mean: float, bursts: float, quantile: float) -> int:
-    """The least number that so many arrivals do not exceed with the probability `quantile`.
+def enough(mean: float, bursts: float, warm: float) -> int:
+    """The fewest runners with which that part of those who come in one start finds one; 0 if hardly anybody comes.
 
-    bursts: their variance in multiples of their mean, 1 or more.
+    mean: of the number that comes. bursts: its variance in multiples of the mean, 1 or more.
     """
     if mean > MANY:
-        return math.ceil(mean + NormalDist().inv_cdf(quantile) * math.sqrt(bursts * mean))
-    poisson = bursts < 1.0 + 1e-6
-    shape = 0.0 if poisson else mean / (bursts - 1.0)
-    number, chance = 0, math.exp(-mean) if poisson else bursts**-shape
-    sure = chance
-    while sure < quantile:
-        chance *= mean / (number + 1) if poisson else (shape + number) / (number + 1) * (1.0 - 1.0 / bursts)
-        number += 1
+        return math.ceil(mean + NormalDist().inv_cdf(warm) * math.sqrt(bursts * mean))
+    sure, missed = 0.0, mean
+    for number, chance in enumerate(_chances(mean, bursts)):
+        if missed <= (1.0 - warm) * mean or (number == 0 and chance >= warm):
+            return number
         sure += chance
-    return number
+        missed -= 1.0 - sure  # one more runner serves whoever would be the next
+    raise AssertionError("chances do not end")
+
+
+def _chances(mean: float, bursts: float) -> Iterator[float]:
+    """That nobody comes, that one does, that two do, and so on."""
+    spread = 1.0 - 1.0 / bursts
+    if spread < 1e-6:
+        chance = math.exp(-mean)
+        for number in itertools.count(1):
+            yield chance
+            chance *= mean / number
+    shape = mean / (bursts - 1.0)
+    chance = bursts**-shape
+    for number in itertools.count(1):
+        yield chance
+        chance *= (shape + number - 1) / number * spread
