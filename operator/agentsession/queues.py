@@ -106,7 +106,8 @@ class Queues:
         self.pools.add(key)
         runners = self._caches.pods.indexed(pool_uid)
         ready = sum(SESSION_LABEL not in labels_of(pod) and condition_of(pod, READY)[0] == "True" for pod in runners)
-        for session in next_claimants(self._caches.sessions.in_namespace(key[0]), key[1], ready):
+        sessions = self._caches.sessions.in_namespace(key[0])
+        for session in next_claimants(sessions, key[1], self._caches.pods.indexed, ready):
             self.sessions.add(key_of(session), Priority.HIGH)
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:

@@ -18,7 +18,7 @@ from agentsession.kube.resource import (
 )
 from agentsession.kube.workqueue import WorkQueue
 from agentsession.queues import Queues
-from agentsession.resources.names import POOL_LABEL, TENANT_LABEL
+from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, TENANT_LABEL
 
 pytestmark = pytest.mark.unit
 
@@ -176,6 +176,20 @@ async def test_ready_runners_bring_as_many_of_the_oldest_that_wait(scene: Scene,
         scene.caches.pods.observe("ADDED", runner)
     scene.queues.runner_changed("n-p-uid")
     assert (await names(scene.queues.sessions), await names(scene.queues.pools)) == (brings, ["p"])
+
+
+async def test_who_has_a_runner_and_does_not_say_so_yet_takes_nobodys_turn(scene: Scene) -> None:
+    for name in ("a", "b"):
+        waits = session(name, "PoolExhausted")
+        waits["spec"]["poolRef"] = {"name": "p"}
+        scene.has(waits)
+    scene.caches.pools.observe("ADDED", body("p"))
+    for number, labels in enumerate(({SESSION_LABEL: "n-a-uid"}, {})):
+        runner = body(f"p-{number}", status={"conditions": [{"type": "Ready", "status": "True"}]})
+        runner["metadata"]["labels"] = {POOL_LABEL: "n-p-uid", **labels}
+        scene.caches.pods.observe("ADDED", runner)
+    scene.queues.runner_changed("n-p-uid")
+    assert await names(scene.queues.sessions) == ["b"]
 
 
 async def test_who_stands_by_keeps_no_names_and_begins_with_all_that_is_there(scene: Scene) -> None:

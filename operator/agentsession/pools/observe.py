@@ -18,7 +18,7 @@ from agentsession.resources.network import network_policy, widened_by, widened_m
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.claimants import naming, next_claimants
+from agentsession.runners.claimants import naming, waiting
 from agentsession.runners.podview import PodView, view
 from agentsession.runners.requirements import no_tenant, wrong_model
 from agentsession.runners.trouble import WIDENED, Trouble
@@ -79,7 +79,7 @@ class Observer:
             revision=wanted,
             runners=runners,
             claimed=len(pods) - len(free),
-            waiting=len(next_claimants(sessions, pool.metadata.name, len(sessions))),
+            waiting=sum(1 for _ in waiting(sessions, pool.metadata.name, self._caches.pods.indexed)),
             demand=self._demand(pool, sessions, runners, now),
             refused=self._refused.get(pool.key),
         )

@@ -1,7 +1,7 @@
 """Which sessions wait for a runner of a pool, the oldest first. Pure."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from agentsession.api.conditions import READY
 from agentsession.api.session import AgentSession
@@ -11,15 +11,24 @@ POOL_EXHAUSTED = "PoolExhausted"
 """It waits for a runner of its pool."""
 
 
-def waiting_before(session: AgentSession, pool: str, sessions: Iterable[KubeObject]) -> list[str]:
-    """The uids of older sessions that wait for a runner of that pool. sessions: all of its namespace."""
+Serves = Callable[[str], object]
+"""Whether a runner serves the session of that uid: its status may not say so yet."""
+
+
+def waiting(sessions: Iterable[KubeObject], pool: str, served: Serves) -> Iterator[KubeObject]:
+    """Those that wait for a runner of that pool. sessions: all of its namespace."""
+    return (item for item in sessions if _waits_for(item, pool) and not served(uid_of(item)))
+
+
+def waiting_before(session: AgentSession, sessions: Iterable[KubeObject], pool: str, served: Serves) -> int:
+    """How many older sessions wait for one."""
     mine = _age_of(session)
-    return [uid_of(other) for other in sessions if _waits_for(other, pool) and age(other) < mine]
+    return sum(age(other) < mine for other in waiting(sessions, pool, served))
 
 
-def next_claimants(sessions: Iterable[KubeObject], pool: str, ready: int) -> list[KubeObject]:
-    """The oldest sessions that wait for a runner of that pool, as many as it has. sessions: all of its namespace."""
-    return heapq.nsmallest(ready, (item for item in sessions if _waits_for(item, pool)), key=age)
+def next_claimants(sessions: Iterable[KubeObject], pool: str, served: Serves, ready: int) -> list[KubeObject]:
+    """The oldest of those that wait, as many as the pool has runners ready."""
+    return heapq.nsmallest(ready, waiting(sessions, pool, served), key=age)
 
 
 def naming(sessions: Iterable[KubeObject], pool: str) -> list[KubeObject]:

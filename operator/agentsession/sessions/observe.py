@@ -149,10 +149,11 @@ class Observer:
 
     def _ahead(self, session: AgentSession, pool: AgentPool) -> int:
         """Older sessions that wait for a runner of that pool, and are not being given one."""
-        served = {slot.session_uid for slot in self._starting}
-        raws = self._caches.sessions.in_namespace(session.metadata.namespace)
-        older = waiting_before(session, pool.metadata.name, raws)
-        return sum(uid not in served and not self._caches.pods.indexed(uid) for uid in older)
+        starting = {slot.session_uid for slot in self._starting}
+        sessions = self._caches.sessions.in_namespace(session.metadata.namespace)
+        return waiting_before(
+            session, sessions, pool.metadata.name, lambda uid: uid in starting or self._caches.pods.indexed(uid)
+        )
 
     def _namespace_ready(self, namespace: str) -> bool:
         if self._caches.namespaces.get(("", namespace)) is None or self._terminating(namespace):
