@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from agentsession.keys.keyring import Keyring
+from agentsession.keys.keyring import Jwks, Keyring
+from agentsession.keys.membership import Membership
 from agentsession.keys.seals import Seals
-from agentsession.runners.podview import PodView, view
+from agentsession.resources.names import MEMBERSHIP_ANNOTATION
+from agentsession.runners.podview import REMEMBERED, PodView, Views, view
 from agentsession.runners.trouble import Trouble
 from agentsession_runner.protocol import EXIT_BAD_VOLUME, EXIT_NO_IDENTITY
 
@@ -183,3 +185,29 @@ def test_what_the_kubelet_holds_a_pod_to() -> None:
     pod = load("running")
     assert view(pod, SEALS).deadline is None
     assert view({**pod, "spec": {"activeDeadlineSeconds": 60}}, SEALS).deadline == timedelta(seconds=60)
+
+
+def test_a_view_is_made_once_for_each_state_and_not_for_ever() -> None:
+    views, pod = Views(SEALS), load("exited")
+    pod["metadata"]["resourceVersion"] = "1"
+    first = views.of(pod)
+    assert views.of(pod) is first
+    changed = deepcopy(pod)
+    changed["metadata"]["resourceVersion"] = "2"
+    changed["status"]["podIP"] = "10.0.0.77"
+    assert views.of(changed).ip == "10.0.0.77"
+    for version in range(3, 3 + REMEMBERED):
+        changed["metadata"]["resourceVersion"] = str(version)
+        views.of(changed)
+    assert views.of(pod) is not first
+
+
+def test_a_membership_counts_once_the_key_to_it_is_known() -> None:
+    keyring, pod = Keyring.generate(datetime.now(UTC)), load("exited")
+    known: Jwks = {"keys": []}
+    views, uid = Views(Seals(lambda: known)), pod["metadata"]["uid"]
+    member = Membership(pod_uid=uid, pool_uid="pool-1", revision="r")
+    pod["metadata"] |= {"resourceVersion": "1", "annotations": {MEMBERSHIP_ANNOTATION: member.sign(keyring)}}
+    assert views.of(pod).membership is None
+    known = keyring.jwks()
+    assert views.of(pod).membership == member

@@ -19,7 +19,7 @@ from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.claimants import naming, waiting
-from agentsession.runners.podview import PodView, view
+from agentsession.runners.podview import PodView, Views
 from agentsession.runners.requirements import no_tenant, wrong_model
 from agentsession.runners.trouble import WIDENED, Trouble
 
@@ -41,7 +41,7 @@ class Observer:
         self._caches = caches
         self._install = install
         self._surroundings = surroundings
-        self._seals = Seals(lambda: keyring().jwks())
+        self._views = Views(Seals(lambda: keyring().jwks()))
         self._refused = refused
         self._demands: dict[Key, Demand] = {}
 
@@ -72,7 +72,7 @@ class Observer:
             wanted = revision(warm_spec(pool.spec.template, tenant, self._install, self._surroundings, user))
         pods = self._caches.pods.indexed(uid)
         free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
-        runners = [view(pod, self._seals) for pod in free]
+        runners = [self._views.of(pod) for pod in free]
         sessions = naming(self._caches.sessions.in_namespace(namespace), pool.metadata.name)
         return Observed(
             unresolved=unresolved,

@@ -1,5 +1,6 @@
 """What a session's decision needs to know of its pod, read from the object as the API server has it."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,10 +13,14 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import InvalidTokenError
 from agentsession.keys.membership import Membership
 from agentsession.keys.seals import Seals
+from agentsession.kube.objects import KubeObject, annotations_of, resource_version_of, uid_of
 from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, RUNNER_CONTAINER
 
 from .podstatus import ContainerState, ContainerStatus, PodPhase, PodStatus
 from .trouble import Trouble, diagnose
+
+REMEMBERED = 4000
+"""States of pods whose views are kept."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,36 @@ def view(pod: Mapping[str, object], seals: Seals) -> PodView:
         running=runner.running is not None,
         trouble=diagnose(status, contain, runner),
         ended_at=_ended_at(status, contain, runner),
+    )
+
+
+class Views:
+    """Views of cached pods, each made once for each state of its pod: every session looks at all of its pool's."""
+
+    def __init__(self, seals: Seals) -> None:
+        self._seals = seals
+        self._made: OrderedDict[tuple[str, int], PodView] = OrderedDict()
+
+    def of(self, pod: KubeObject) -> PodView:
+        """The view of a pod as the cache has it. Raises pydantic.ValidationError if it is not one."""
+        version = resource_version_of(pod)
+        if version is None:
+            return view(pod, self._seals)
+        state = uid_of(pod), version
+        made = self._made.get(state)
+        if made is None:
+            made = view(pod, self._seals)
+            if _all_sealed(pod, made):  # the key to the others may come yet
+                self._made[state] = made
+            if len(self._made) > REMEMBERED:
+                self._made.popitem(last=False)
+        return made
+
+
+def _all_sealed(pod: KubeObject, seen: PodView) -> bool:
+    found = annotations_of(pod)
+    return (GRANT_ANNOTATION in found) == (seen.grant is not None) and (MEMBERSHIP_ANNOTATION in found) == (
+        seen.membership is not None
     )
 
 

@@ -26,7 +26,7 @@ from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.claimants import waiting_before
 from agentsession.runners.listeners import Listeners
-from agentsession.runners.podview import PodView, served_first, view
+from agentsession.runners.podview import PodView, Views, served_first
 from agentsession.runners.trouble import Trouble
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
@@ -60,7 +60,7 @@ class Observer:
         self._listeners = listeners
         self._meters = meters
         self._install = install
-        self._seals = Seals(lambda: keyring().jwks())
+        self._views = Views(Seals(lambda: keyring().jwks()))
         self._starting = starting
         self._claimed = claimed
         self._surroundings = surroundings
@@ -112,7 +112,7 @@ class Observer:
         if not found:
             named = self._caches.pods.get((session.metadata.namespace, runner_pod_name(session.metadata.name, uid)))
             found = [named] if named is not None else []
-        pods = [(raw, view(raw, self._seals)) for raw in found]
+        pods = [(raw, self._views.of(raw)) for raw in found]
         return sorted(pods, key=lambda pod: served_first(pod[1], uid), reverse=True)
 
     def _pool(self, session: AgentSession) -> AgentPool | None:
@@ -141,7 +141,7 @@ class Observer:
         )
         reserved = {slot.pod_name for slot in self._starting}
         runners = [
-            view(pod, self._seals)
+            self._views.of(pod)
             for pod in self._caches.pods.indexed(pool.metadata.uid)
             if key_of(pod)[1] not in reserved and SESSION_LABEL not in labels_of(pod)
         ]
