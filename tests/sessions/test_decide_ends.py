@@ -68,7 +68,9 @@ def test_a_wall_clock_that_was_over_before_the_first_turn_is_over() -> None:
 def test_a_finished_session_loses_its_runner_and_then_itself() -> None:
     done = plan(session(), observed(pod=pod(), runner=runner("Ready", said()))).status
     with_ttl = session(done, ttlSecondsAfterFinished=0)
-    assert plan(with_ttl, observed(pod=pod())).actions == [DeleteRunner("s-11111111", "p-1")]
+    going = plan(with_ttl, observed(pod=pod()))
+    assert going.actions == [DeleteRunner("s-11111111", "p-1")]
+    assert going.requeue_after is None, "the pod would be deleted in a busy loop, until the watch tells of it"
     assert plan(with_ttl, observed()).actions == [DeleteSession()]
     kept = plan(session(done), observed())
     assert (kept.actions, kept.requeue_after) == ([], None)

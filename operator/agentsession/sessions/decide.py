@@ -199,8 +199,10 @@ def _finish(session: AgentSession, seen: Observed, talk: Progress, why: Trouble 
 def _after_finish(session: AgentSession, seen: Observed, now: datetime) -> Plan:
     status = report.late_usage(session, seen)
     left = _ttl(session, now)
-    if left is not None and left <= timedelta(0) and (seen.pod is None or seen.pod.deleting):
-        return Plan(session.status, [DeleteSession()])
+    if left is not None and left <= timedelta(0):
+        if seen.pod is None or seen.pod.deleting:
+            return Plan(session.status, [DeleteSession()])
+        left = None  # the pod's deletion brings the session back
     actions, again = remove(seen.pod, now, _grace(session, seen)) if seen.pod is not None else ([], None)
     return Plan(status, actions, _soonest(left, again))
 
