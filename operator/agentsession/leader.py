@@ -66,6 +66,7 @@ class Leader:
             session_changed=queues.sessions.add,
             tenant_changed=queues.tenants.add,
             resolve=resolve,
+            now=now,
         )
         client = RunnerClient(runners, keyring)
         self.listeners = Listeners(client, queues.sessions.add)

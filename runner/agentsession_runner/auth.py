@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 import aiohttp
 import jwt
@@ -28,8 +29,11 @@ class Call(Wire):
 class KeySource:
     """The control side's public keys, as the egress plane publishes them."""
 
-    def __init__(self, http: aiohttp.ClientSession, egress_url: str) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, egress_url: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._http = http
+        self._monotonic = monotonic
         self._url = f"{egress_url}/v1/keys"
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fetched = float("-inf")
@@ -38,8 +42,8 @@ class KeySource:
     async def key(self, kid: str) -> jwt.PyJWK:
         """The key with that id, fetched if it is new. Raises RefusedError."""
         async with self._fetching:
-            if kid not in self._keys and time.monotonic() - self._fetched > REFETCH_AFTER:
-                self._fetched = time.monotonic()
+            if kid not in self._keys and self._monotonic() - self._fetched > REFETCH_AFTER:
+                self._fetched = self._monotonic()
                 self._keys = await self._fetch()
         if kid not in self._keys:
             raise RefusedError(401, "the call token is signed with an unknown key")

@@ -84,13 +84,10 @@ async def test_refuses_a_call_without_a_token(egress: Egress, header: str | None
         await verify(egress, header)
 
 
-async def test_a_new_key_is_fetched_and_unknown_ones_are_no_flood(
-    egress: Egress, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_new_key_is_fetched_and_unknown_ones_are_no_flood(egress: Egress) -> None:
     clock = 100.0
-    monkeypatch.setattr("agentsession_runner.auth.time.monotonic", lambda: clock)
     async with aiohttp.ClientSession() as http:
-        verifier = CallVerifier(KeySource(http, egress.url), POD_UID)
+        verifier = CallVerifier(KeySource(http, egress.url, lambda: clock), POD_UID)
 
         async def accepted(token: str) -> bool:
             try:
