@@ -223,6 +223,35 @@ async def test_a_new_operator_doubts_what_was_served_before_the_youngest_process
     assert bool(plane.meters.lost(frozenset(), [busy])) == doubtful
 
 
+@pytest.mark.parametrize(
+    ("begun", "ended", "doubtful"), [(1, None, True), (1, 2, True), (-9, -8, True), (-90, -60, False)]
+)
+@pytest.mark.parametrize("silent", [0, 1])
+async def test_whoever_may_have_been_served_by_a_process_that_was_never_heard_is_in_doubt(
+    plane: Plane, begun: int, ended: int | None, silent: int, *, doubtful: bool
+) -> None:
+    """Of two processes one never answers; or none is found."""
+    for name in ("a", "b")[: 2 * silent]:
+        (await plane.peer(name)).status = 200 if name == "a" else 503
+    await plane.meters.settle()
+    until = plane.begin + timedelta(seconds=ended) if ended is not None else None
+    busy = (plane.begin + timedelta(seconds=begun), until)
+    assert bool(plane.meters.lost(frozenset(), [busy])) == doubtful
+
+
+@pytest.mark.parametrize(("begun", "ended", "doubtful"), [(10, 20, True), (10, None, True), (55, None, False)])
+async def test_what_was_served_while_no_process_was_heard_is_in_doubt_if_one_is_younger(
+    plane: Plane, begun: int, ended: int | None, *, doubtful: bool
+) -> None:
+    await plane.meters.pull()
+    (await plane.peer("a")).started = plane.begin + timedelta(seconds=50)
+    plane.now = plane.begin + timedelta(seconds=60)
+    await plane.meters.pull()
+    until = plane.begin + timedelta(seconds=ended) if ended is not None else None
+    busy = (plane.begin + timedelta(seconds=begun), until)
+    assert bool(plane.meters.lost(frozenset(), [busy])) == doubtful
+
+
 async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Plane) -> None:
     await plane.peer("a")
     silent = await plane.peer("b")

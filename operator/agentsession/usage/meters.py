@@ -82,6 +82,8 @@ class Meters:
         self._gone: dict[str, _Silence] = {}
         self._final: set[str] = set()
         self._began: datetime | None = None
+        self._knew: datetime | None = None
+        self._strangers = False
         self._started: dict[str, datetime] = {}
         self._answered: Set[str] = frozenset()
         self._alive: Set[str] | None = None
@@ -103,19 +105,20 @@ class Meters:
         silent = {name: _Silence(since, None) for name, since in self._heard.items() if name not in self._alive}
         doubtful = (name for name, silence in (self._gone | silent).items() if _overlaps(silence, busy))
         return frozenset(
-            [*(served - self._alive - self._final), *doubtful, *(["before"] if self._inherited(busy) else [])]
+            [*(served - self._alive - self._final), *doubtful, *(["unseen"] if self._unseen(busy) else [])]
         )
 
-    def _inherited(self, busy: Busy) -> bool:
-        """Whether it was busy before this operator began, and before a process started that may have replaced another:
-        nobody is left who knows of that one."""
-        return any(
-            self._began is not None
-            and begun < self._began
-            and (ended is None or ended >= self._began - HANDOVER)
-            and (not self._started or max(self._started.values()) > begun)
-            for begun, ended in busy
-        )
+    def _unseen(self, busy: Busy) -> bool:
+        """Whether it may have been served by a process that this operator has never heard: by one that does not answer,
+        or, before all had answered, by one that a process has replaced since. What was served so long before this
+        operator began that another one has heard of it, is told."""
+        if self._began is None:
+            return False
+        recent = [begun for begun, ended in busy if ended is None or ended >= self._began - HANDOVER]
+        if self._knew is None or self._strangers:
+            return bool(recent)
+        youngest = max(self._started.values(), default=None)
+        return any(begun < self._knew and (youngest is None or youngest > begun) for begun in recent)
 
     def forget(self, key: Key) -> None:
         """The session is gone."""
@@ -160,6 +163,7 @@ class Meters:
         answers = await asyncio.gather(*(self._ask(peer) for peer in peers))
         reports = [answer for answer in answers if answer is not None]
         self._last = {peer: self._last[peer] for peer in peers if peer in self._last}
+        self._strangers = len(self._last) < len(peers)
         self._unanswered = Counter({peer: self._unanswered[peer] for peer in peers})
         self._answered = {report.incarnation for report in reports}
         self._began = self._began or asked
@@ -175,6 +179,7 @@ class Meters:
         complete = bool(answers) and len(reports) == len(answers)
         self._alive = self._answered if complete else None
         if complete:
+            self._knew = self._knew or asked
             self._bury(self._answered)
         return complete
 
