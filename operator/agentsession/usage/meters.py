@@ -110,11 +110,12 @@ class Meters:
 
     def _unseen(self, busy: Busy) -> bool:
         """Whether it may have been served by a process that this operator has never heard: by one that does not answer,
-        or, before all had answered, by one that a process has replaced since. What was served so long before this
-        operator began that another one has heard of it, is told."""
+        or, before all had answered, by one that a process has replaced since. If all answered at once, they did so to
+        the operator before this one: of what was served long before, that one has heard."""
         if self._began is None:
             return False
-        recent = [begun for begun, ended in busy if ended is None or ended >= self._began - HANDOVER]
+        told = self._began - HANDOVER if self._knew == self._began else None
+        recent = [begun for begun, ended in busy if told is None or ended is None or ended >= told]
         if self._knew is None or self._strangers:
             return bool(recent)
         youngest = max(self._started.values(), default=None)
