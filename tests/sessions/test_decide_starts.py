@@ -22,6 +22,7 @@ pytestmark = pytest.mark.unit
 def test_a_new_session_gets_a_runner() -> None:
     made = plan(session(), observed())
     assert kinds(made) == [CreateRunner]
+    assert made.requeue_after == timedelta(0), "its pod may run before anybody watches for that"
     assert made.status.phase == "Starting"
     assert made.status.pod_name == "s-11111111"
     assert reason(made, "Reconciling") == "True Starting"

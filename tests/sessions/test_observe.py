@@ -71,6 +71,7 @@ class Scene:
         self.version = 0
         self.meters = meters = Meters.__new__(Meters)  # it has pulled nothing
         meters._sessions, meters._alive, meters._final = {}, None, set()
+        meters._began, meters._knew, meters._strangers = None, None, False
         self.observer = Observer(
             self.api, self.caches, self.listeners, meters, INSTALL, SURROUNDINGS, lambda: KEYRING, self.starting, set()
         )
