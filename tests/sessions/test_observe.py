@@ -230,7 +230,8 @@ class TestSettled:
         """This operator has just begun, and so have the egress processes."""
         meters = scene.observer._meters
         meters._alive, meters._heard, meters._gone = frozenset({"new"}), {}, {}
-        meters._began, meters._started = NOW + timedelta(seconds=2), {"new": NOW + timedelta(seconds=1)}
+        meters._began = meters._knew = NOW + timedelta(seconds=2)
+        meters._started = {"new": NOW + timedelta(seconds=1)}
 
     async def test_a_process_that_is_gone_took_nothing_along(self, scene: Scene) -> None:
         served_by = [Meter(incarnation="open"), Meter(incarnation="settled", settled=True), Meter(incarnation="new")]
@@ -240,13 +241,13 @@ class TestSettled:
     async def test_turns_of_an_earlier_runner(self, scene: Scene) -> None:
         before = AgentSessionStatus(turns=[known(state="Completed").model_copy(update={"finished": NOW})])
         scene.put_pod(started=NOW - timedelta(seconds=1))
-        assert (await scene.look(session(before))).lost_meters == {"before"}
+        assert (await scene.look(session(before))).lost_meters == {"unseen"}
         scene.put_pod(started=NOW + timedelta(seconds=1))
         assert (await scene.look(session(before))).lost_meters == frozenset()
 
     async def test_turns_of_no_runner(self, scene: Scene) -> None:
         ended = [known(state="Interrupted").model_copy(update={"finished": NOW})]
-        assert (await scene.look(session(AgentSessionStatus(turns=ended)))).lost_meters == {"before"}
+        assert (await scene.look(session(AgentSessionStatus(turns=ended)))).lost_meters == {"unseen"}
         suspended = mark([], [Mark(SUSPENDED, "True", "Suspended")], 1, NOW)
         before = AgentSessionStatus(turns=ended, conditions=suspended)
         assert (await scene.look(session(before))).lost_meters == frozenset()
