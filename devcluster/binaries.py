@@ -58,6 +58,9 @@ CATALOGUE = {
         Binary("local-path-provisioner", "local-path", "github.com/rancher/local-path-provisioner", 101),
         Binary("helm", "helm", "helm.sh/helm/v4/cmd/helm", 135, ("version", "--short")),
         Binary("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", 10, ("-v",)),
+        Binary(
+            "agent-sandbox-controller", "agent-sandbox", "sigs.k8s.io/agent-sandbox/cmd/agent-sandbox-controller", 147
+        ),
         Binary("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", 116, ("--version",)),
     )
 }

@@ -18,7 +18,8 @@ STAGES = Path(__file__).with_suffix(".yaml")
 def add_nodes(made: Layout, count: int, network: int) -> None:
     """So many nodes, ready when this returns. kwok dies with the thread that calls this.
 
-    A pod has the address 127.NETWORK.X.Y, where X and Y are the number between dashes in its name. kwok's own pool of
+    A pod has the address 127.NETWORK.X.Y, where X and Y are the number between dashes in its name. One without a number
+    has 24 bits of its name's hash: of a thousand pods, two share an address in one run of 34. kwok's own pool of
     addresses gives a pod another one each time that it is looked at before it runs, and now and then two pods the same.
     """
     program = binaries.resolve(["kwok"])["kwok"]
