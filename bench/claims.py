@@ -41,7 +41,7 @@ from .contenders import (
     ready_in_pool,
 )
 
-PATIENCE = 600.0
+PATIENCE = 300.0
 WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE"}
 WARM_UP = 5
 SEED = 1

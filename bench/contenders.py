@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from agentsession.kube.objects import KubeObject, condition_of
 from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, Resource
 from devcluster import binaries, components, processes
 from devcluster.components import Component
+from devcluster.kubectl import kubectl
 from tests.kube.kinds import CRDS
 from tests.scale.world import MODEL, NAMESPACES, World
 
@@ -25,10 +26,27 @@ SANDBOXES = Resource("agents.x-k8s.io", "v1beta1", "Sandbox", "sandboxes")
 TEMPLATES = Resource(EXTENSIONS, "v1beta1", "SandboxTemplate", "sandboxtemplates")
 WARM_POOLS = Resource(EXTENSIONS, "v1beta1", "SandboxWarmPool", "sandboxwarmpools")
 CLAIMS = Resource(EXTENSIONS, "v1beta1", "SandboxClaim", "sandboxclaims")
-GATE = ("--kube-api-qps=1000", "--sandbox-concurrent-workers=50", "--sandbox-claim-concurrent-workers=50")
-"""The flags of agent-sandbox's own gate on kwok."""
-FRUGAL = (*GATE, "--disable-claim-events", "--disable-claim-observability-annotations")
-"""With those that save writes."""
+GATE = (
+    "--kube-api-qps=1000",
+    "--kube-api-burst=2000",
+    "--sandbox-concurrent-workers=50",
+    "--sandbox-claim-concurrent-workers=50",
+)
+"""agent-sandbox as its own gate on kwok runs it, with a burst that fits that rate."""
+FRUGAL = (
+    *GATE,
+    "--disable-claim-events",
+    "--disable-claim-observability-annotations",
+    "--sandbox-write-behind-window=250ms",
+)
+"""With the flags that its documentation names to save writes."""
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""What the namespace asks of every pod."""
 CONTROLLER = "agent-sandbox"
 PORT = 28911
 
@@ -36,9 +54,20 @@ PORT = 28911
 class Contender(Protocol):
     """A controller that runs, and what a client makes of it."""
 
-    name: str
-    pools: Resource
-    claims: Resource
+    @property
+    def name(self) -> str:
+        """As the table says it."""
+        ...
+
+    @property
+    def pools(self) -> Resource:
+        """The kind of its pools."""
+        ...
+
+    @property
+    def claims(self) -> Resource:
+        """The kind of what asks for a member of a pool."""
+        ...
 
     def pool(self, size: int) -> KubeObject:
         """A pool of so many."""
@@ -107,15 +136,16 @@ async def agent_session(world: World) -> AsyncIterator[Contender]:
 @asynccontextmanager
 async def agent_sandbox(world: World, flags: tuple[str, ...], name: str) -> AsyncIterator[Contender]:
     """Its controller, built from its Go module at the pinned version, with its own CRDs, as administrator."""
+    made = world.operators.made
     for crd in _crds():
         await world.api.apply(CRDS, crd)
-    made = world.operators.made
+    kubectl(made.kubeconfig, "wait", "--for=condition=Established", "customresourcedefinition", "--all")
     listens = (f"--metrics-bind-address=127.0.0.1:{PORT}", f"--health-probe-bind-address=127.0.0.1:{PORT + 1}")
     program = str(binaries.resolve(["agent-sandbox-controller"])["agent-sandbox-controller"])
     argv = (program, f"--kubeconfig={made.kubeconfig}", "--extensions", "--leader-elect=false", *listens, *flags)
     controller = Component(CONTROLLER, argv, f"http://127.0.0.1:{PORT + 1}/readyz")
     components.ensure(made, [controller], die_with_parent=True)
-    container = {"name": "agent", "image": "images.invalid/agent:1"}
+    container = {"name": "agent", "image": "images.invalid/agent:1", "securityContext": RESTRICTED}
     template = {"podTemplate": {"spec": {"containers": [container]}}}
     await world.api.apply(TEMPLATES, _object(TEMPLATES, POOL, template))
     try:
@@ -143,6 +173,6 @@ def _crds() -> list[KubeObject]:
     return [yaml.safe_load(path.read_text()) for path in sorted(Path(module, "k8s/crds").glob("*.yaml"))]
 
 
-def _object(kind: Resource, name: str, spec: dict[str, object]) -> KubeObject:
+def _object(kind: Resource, name: str, spec: Mapping[str, object]) -> KubeObject:
     metadata = {"namespace": NAMESPACE, "name": name}
     return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec}
