@@ -8,6 +8,7 @@ import aiohttp
 
 from agentsession.api.installation import Installation
 from agentsession.keys.keyring import Keyring
+from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.events import EventRecorder
@@ -21,6 +22,7 @@ from agentsession.queues import Queues
 from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import RunnerClient
 from agentsession.runners.listeners import Listeners
+from agentsession.runners.podview import Views
 from agentsession.sessions.act import Actor
 from agentsession.sessions.controller import SessionController
 from agentsession.sessions.observe import Observer
@@ -70,12 +72,13 @@ class Leader:
         )
         client = RunnerClient(runners, keyring)
         self.listeners = Listeners(client, queues.sessions.add)
+        views = Views(Seals(lambda: keyring().jwks()))
         starting: set[Slot] = set()
         claimed: set[str] = set()
         self.sessions = SessionController(
             api,
             caches,
-            Observer(api, caches, self.listeners, self.meters, install, surroundings, keyring, starting, claimed),
+            Observer(api, caches, self.listeners, self.meters, install, surroundings, views, starting, claimed),
             Actor(
                 api,
                 caches,
@@ -100,7 +103,7 @@ class Leader:
         self.pools = PoolController(
             api,
             caches,
-            pools_observe.Observer(caches, install, surroundings, keyring, refused),
+            pools_observe.Observer(caches, install, surroundings, views, refused),
             pools_act.Actor(api, caches, install, surroundings, keyring, queues.runner_changed),
             self._recorder,
             install,

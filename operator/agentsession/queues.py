@@ -22,9 +22,12 @@ from agentsession.kube.resource import (
 )
 from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, TENANT_LABEL
-from agentsession.runners.claimants import next_claimants, pool_of
+from agentsession.runners.claimants import POOL_EXHAUSTED, next_claimants, pool_of
 from agentsession.runners.podview import view
-from agentsession.sessions.slots import next_waiting, tenant_of
+from agentsession.sessions.slots import AT_CAPACITY, next_waiting, tenant_of
+
+SETTLES = 0.1
+"""Seconds: a pool is looked at once for all that changes of its runners meanwhile."""
 
 
 class Queues:
@@ -103,11 +106,12 @@ class Queues:
         if pool is None:
             return
         key = key_of(pool)
-        self.pools.add(key)
+        self.pools.add_after(key, SETTLES)
+        if not (waiting := self._caches.waiting(key[0], POOL_EXHAUSTED)):
+            return
         runners = self._caches.pods.indexed(pool_uid)
         ready = sum(SESSION_LABEL not in labels_of(pod) and condition_of(pod, READY)[0] == "True" for pod in runners)
-        sessions = self._caches.sessions.in_namespace(key[0])
-        for session in next_claimants(sessions, key[1], self._caches.pods.indexed, ready):
+        for session in next_claimants(waiting, key[1], self._caches.pods.indexed, ready):
             self.sessions.add(key_of(session), Priority.HIGH)
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
@@ -143,8 +147,8 @@ class Queues:
     def _slot_freed(self, tenant: Key) -> None:
         known = self._caches.tenants.get(tenant)
         if known is not None:
-            sessions, pods = (cache.in_namespace(tenant[0]) for cache in (self._caches.sessions, self._caches.pods))
-            for session in next_waiting(sessions, pods, known):
+            waiting = self._caches.waiting(tenant[0], AT_CAPACITY)
+            for session in next_waiting(waiting, self._caches.pods.in_namespace(tenant[0]), known):
                 self.sessions.add(key_of(session))
 
     def _tenants_changed(self, namespace: str) -> None:

@@ -9,6 +9,7 @@ from agentsession.api.base import to_json
 from agentsession.api.conditions import SUSPENDED, Mark, mark
 from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Usage
 from agentsession.keys.keyring import Keyring
+from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
@@ -19,6 +20,7 @@ from agentsession.resources.network import network_policy
 from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import RunnerClient, RunnerError, Target
 from agentsession.runners.listeners import Listeners
+from agentsession.runners.podview import Views
 from agentsession.sessions.holdup import ABSENT, Claim
 from agentsession.sessions.observe import MAX_PROMPT, Observer
 from agentsession.sessions.observed import Observed
@@ -72,8 +74,9 @@ class Scene:
         self.meters = meters = Meters.__new__(Meters)  # it has pulled nothing
         meters._sessions, meters._alive, meters._final = {}, None, set()
         meters._began, meters._knew, meters._strangers = None, None, False
+        views = Views(Seals(KEYRING.jwks))
         self.observer = Observer(
-            self.api, self.caches, self.listeners, meters, INSTALL, SURROUNDINGS, lambda: KEYRING, self.starting, set()
+            self.api, self.caches, self.listeners, meters, INSTALL, SURROUNDINGS, views, self.starting, set()
         )
         self.put(self.caches.namespaces, {"metadata": {"name": "n", "uid": "n-1"}})
         self.put(self.caches.policies, network_policy("n", INSTALL))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agentsession.kube.cache import Store
-from agentsession.kube.objects import KubeObject, labels_of
+from agentsession.kube.objects import KubeObject, condition_of, key_of, labels_of
 
 
 def labelled(pod: KubeObject) -> Iterable[str]:
@@ -12,11 +12,20 @@ def labelled(pod: KubeObject) -> Iterable[str]:
     return labels_of(pod).values()
 
 
+def reasons(obj: KubeObject) -> Iterable[str]:
+    """Sessions are found by their namespace and the reason of their Ready condition."""
+    yield _reason(key_of(obj)[0], condition_of(obj, "Ready")[1])
+
+
+def _reason(namespace: str, reason: str) -> str:
+    return f"{namespace}/{reason}"
+
+
 @dataclass(frozen=True)
 class Caches:
     """What the API server last told of each kind that is watched."""
 
-    sessions: Store = field(default_factory=Store)
+    sessions: Store = field(default_factory=lambda: Store(index=reasons))
     pools: Store = field(default_factory=Store)
     tenants: Store = field(default_factory=Store)
     pods: Store = field(default_factory=lambda: Store(index=labelled))
@@ -24,3 +33,7 @@ class Caches:
     accounts: Store = field(default_factory=Store)
     claims: Store = field(default_factory=Store)
     namespaces: Store = field(default_factory=Store)
+
+    def waiting(self, namespace: str, reason: str) -> list[KubeObject]:
+        """The namespace's sessions that give this reason for not being ready."""
+        return self.sessions.indexed(_reason(namespace, reason))

@@ -1,6 +1,6 @@
 """Gathers what a pool's decision is made from, all of it from caches."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -9,16 +9,14 @@ from agentsession.api.base import spec_errors
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool
 from agentsession.api.tenant import AgentTenant
-from agentsession.keys.keyring import Keyring
-from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
-from agentsession.kube.objects import Key, KubeObject, is_terminating, labels_of, uid_of
+from agentsession.kube.objects import Key, is_terminating, labels_of, uid_of
 from agentsession.resources.names import NETWORK_POLICY, POOL_LABEL, RUNNER_LABEL, SESSION_LABEL
 from agentsession.resources.network import network_policy, widened_by, widened_message
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.claimants import naming, waiting
+from agentsession.runners.claimants import POOL_EXHAUSTED, naming, waiting
 from agentsession.runners.podview import PodView, Views
 from agentsession.runners.requirements import no_tenant, wrong_model
 from agentsession.runners.trouble import WIDENED, Trouble
@@ -35,13 +33,13 @@ class Observer:
         caches: Caches,
         install: Installation,
         surroundings: Surroundings,
-        keyring: Callable[[], Keyring],
+        views: Views,
         refused: Mapping[Key, Refused],
     ) -> None:
         self._caches = caches
         self._install = install
         self._surroundings = surroundings
-        self._views = Views(Seals(lambda: keyring().jwks()))
+        self._views = views
         self._refused = refused
         self._demands: dict[Key, Demand] = {}
 
@@ -73,21 +71,22 @@ class Observer:
         pods = self._caches.pods.indexed(uid)
         free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
         runners = [self._views.of(pod) for pod in free]
-        sessions = naming(self._caches.sessions.in_namespace(namespace), pool.metadata.name)
+        exhausted = self._caches.waiting(namespace, POOL_EXHAUSTED)
         return Observed(
             unresolved=unresolved,
             revision=wanted,
             runners=runners,
             claimed=len(pods) - len(free),
-            waiting=sum(1 for _ in waiting(sessions, pool.metadata.name, self._caches.pods.indexed)),
-            demand=self._demand(pool, sessions, runners, now),
+            waiting=sum(1 for _ in waiting(exhausted, pool.metadata.name, self._caches.pods.indexed)),
+            demand=self._demand(pool, runners, now),
             refused=self._refused.get(pool.key),
         )
 
-    def _demand(self, pool: AgentPool, sessions: list[KubeObject], runners: list[PodView], now: datetime) -> int:
+    def _demand(self, pool: AgentPool, runners: list[PodView], now: datetime) -> int:
         if pool.spec.scaling.mode != "Auto":
             self.forget(pool.key)
             return 0
+        sessions = naming(self._caches.sessions.in_namespace(pool.metadata.namespace), pool.metadata.name)
         demand = self._demands.setdefault(pool.key, Demand(pool.status.desired_replicas, now))
         return demand.size(sessions, runners, pool.spec.scaling.warm_percent / 100, now)
 

@@ -13,14 +13,14 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import InvalidTokenError
 from agentsession.keys.membership import Membership
 from agentsession.keys.seals import Seals
-from agentsession.kube.objects import KubeObject, annotations_of, resource_version_of, uid_of
+from agentsession.kube.objects import KubeObject, uid_of
 from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, RUNNER_CONTAINER
 
 from .podstatus import ContainerState, ContainerStatus, PodPhase, PodStatus
 from .trouble import Trouble, diagnose
 
-REMEMBERED = 4000
-"""States of pods whose views are kept."""
+REMEMBERED = 10_000
+"""Versions of pods."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,24 @@ class _Pod(KubeModel):
     status: Annotated[PodStatus, BeforeValidator(lambda value: value or {})] = PodStatus()
 
 
+class Views:
+    """Looks at pods through the seals on them, at each version of a pod once: most looks find nothing new."""
+
+    def __init__(self, seals: Seals) -> None:
+        self._seals = seals
+        self._seen: OrderedDict[tuple[str, str], PodView] = OrderedDict()
+
+    def of(self, pod: KubeObject) -> PodView:
+        """The view of a pod. Raises pydantic.ValidationError if it is not one."""
+        version = (uid_of(pod), pod["metadata"]["resourceVersion"])
+        if (known := self._seen.get(version)) is not None:
+            return known
+        seen = self._seen[version] = view(pod, self._seals)
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return seen
+
+
 def view(pod: Mapping[str, object], seals: Seals) -> PodView:
     """The view of a pod object. Raises pydantic.ValidationError if it is not one."""
     parsed = _Pod.model_validate(pod)
@@ -115,36 +133,6 @@ def view(pod: Mapping[str, object], seals: Seals) -> PodView:
         running=runner.running is not None,
         trouble=diagnose(status, contain, runner),
         ended_at=_ended_at(status, contain, runner),
-    )
-
-
-class Views:
-    """Views of cached pods, each made once for each state of its pod: every session looks at all of its pool's."""
-
-    def __init__(self, seals: Seals) -> None:
-        self._seals = seals
-        self._made: OrderedDict[tuple[str, int], PodView] = OrderedDict()
-
-    def of(self, pod: KubeObject) -> PodView:
-        """The view of a pod as the cache has it. Raises pydantic.ValidationError if it is not one."""
-        version = resource_version_of(pod)
-        if version is None:
-            return view(pod, self._seals)
-        state = uid_of(pod), version
-        made = self._made.get(state)
-        if made is None:
-            made = view(pod, self._seals)
-            if _all_sealed(pod, made):  # the key to the others may come yet
-                self._made[state] = made
-            if len(self._made) > REMEMBERED:
-                self._made.popitem(last=False)
-        return made
-
-
-def _all_sealed(pod: KubeObject, seen: PodView) -> bool:
-    found = annotations_of(pod)
-    return (GRANT_ANNOTATION in found) == (seen.grant is not None) and (MEMBERSHIP_ANNOTATION in found) == (
-        seen.membership is not None
     )
 
 

@@ -1,19 +1,17 @@
 """Gathers what a decision is made from. Everything comes from caches, but for the text behind promptFrom."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from agentsession.api.base import is_true, spec_errors
-from agentsession.api.conditions import SUSPENDED
+from agentsession.api.conditions import FINISHED, SUSPENDED
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import FIRST_TURN, AgentSession, PromptSource
 from agentsession.api.tenant import AgentTenant
 from agentsession.api.values import WRITTEN
-from agentsession.keys.keyring import Keyring
-from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
@@ -24,7 +22,7 @@ from agentsession.resources.network import network_policy, widened_by
 from agentsession.resources.pod import revision, runner_labels, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.claimants import waiting_before
+from agentsession.runners.claimants import POOL_EXHAUSTED, waiting_before
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import PodView, Views, served_first
 from agentsession.runners.trouble import Trouble
@@ -51,7 +49,7 @@ class Observer:
         meters: Meters,
         install: Installation,
         surroundings: Surroundings,
-        keyring: Callable[[], Keyring],
+        views: Views,
         starting: Collection[Slot],
         claimed: Collection[str],
     ) -> None:
@@ -60,7 +58,7 @@ class Observer:
         self._listeners = listeners
         self._meters = meters
         self._install = install
-        self._views = Views(Seals(lambda: keyring().jwks()))
+        self._views = views
         self._starting = starting
         self._claimed = claimed
         self._surroundings = surroundings
@@ -75,6 +73,7 @@ class Observer:
         tenant, unreadable = self._tenant(namespace, session.spec.tenant_ref.name)
         pool = self._pool(session)
         template = template_of(session, pool)
+        finished = is_true(session.status.conditions, FINISHED)
         return Observed(
             tenant=tenant,
             tenant_problem=unreadable,
@@ -96,7 +95,7 @@ class Observer:
             refusals=self._listeners.refusals(session.key, pod.uid) if pod is not None else 0,
             usage=self._meters.session(session.key, session.metadata.uid),
             lost_meters=self._lost_meters(session, pod),
-            free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None else 0,
+            free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None and not finished else 0,
         )
 
     def _tenant(self, namespace: str, name: str) -> tuple[AgentTenant | None, str | None]:
@@ -135,9 +134,11 @@ class Observer:
         if template is None or tenant is None or known is None:
             return None
         uid = runner_uid(uid_of(known))
-        wanted, current = (
-            revision(warm_spec(each, tenant, self._install, self._surroundings, uid))
-            for each in (template, pool.spec.template)
+        current = revision(warm_spec(pool.spec.template, tenant, self._install, self._surroundings, uid))
+        wanted = (
+            current
+            if template == pool.spec.template
+            else revision(warm_spec(template, tenant, self._install, self._surroundings, uid))
         )
         reserved = {slot.pod_name for slot in self._starting}
         runners = [
@@ -150,9 +151,9 @@ class Observer:
     def _ahead(self, session: AgentSession, pool: AgentPool) -> int:
         """Older sessions that wait for a runner of that pool, and are not being given one."""
         starting = {slot.session_uid for slot in self._starting}
-        sessions = self._caches.sessions.in_namespace(session.metadata.namespace)
+        waiting = self._caches.waiting(session.metadata.namespace, POOL_EXHAUSTED)
         return waiting_before(
-            session, sessions, pool.metadata.name, lambda uid: uid in starting or self._caches.pods.indexed(uid)
+            session, waiting, pool.metadata.name, lambda uid: uid in starting or self._caches.pods.indexed(uid)
         )
 
     def _namespace_ready(self, namespace: str) -> bool:

@@ -31,15 +31,18 @@ class Slot(NamedTuple):
 
 def free_slots(
     session: KubeObject,
-    sessions: Iterable[KubeObject],
-    pods: Iterable[KubeObject],
+    sessions: Collection[KubeObject],
+    pods: Collection[KubeObject],
     starting: Collection[Slot],
     most: int,
 ) -> int:
     """How many of its tenant's sessions may start now, seen from `session`: those that are older come first.
 
     sessions, pods: all of its namespace. starting: what the pods do not show yet. most: the tenant's maxConcurrent.
+    If there is room for all of them, fewer may be told than there are.
     """
+    if (room := most - len(sessions) - len(pods) - len(starting)) > 0:
+        return room
     namespace, tenant = session["metadata"]["namespace"], tenant_of(session)
     running = {_serves(pod) for pod in pods if labels_of(pod).get(TENANT_LABEL) == tenant}
     running |= {slot.session_uid for slot in starting if (slot.namespace, slot.tenant) == (namespace, tenant)}
