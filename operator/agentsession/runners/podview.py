@@ -1,6 +1,5 @@
 """What a session's decision needs to know of its pod, read from the object as the API server has it."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,14 +12,11 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import InvalidTokenError
 from agentsession.keys.membership import Membership
 from agentsession.keys.seals import Seals
-from agentsession.kube.objects import KubeObject, uid_of
+from agentsession.kube.versions import Versions
 from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, RUNNER_CONTAINER
 
 from .podstatus import ContainerState, ContainerStatus, PodPhase, PodStatus
 from .trouble import Trouble, diagnose
-
-REMEMBERED = 10_000
-"""Versions of pods."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +85,11 @@ class _Pod(KubeModel):
     status: Annotated[PodStatus, BeforeValidator(lambda value: value or {})] = PodStatus()
 
 
-class Views:
-    """Looks at pods through the seals on them, at each version of a pod once: most looks find nothing new."""
+class Views(Versions[PodView]):
+    """Looks at pods through the seals on them. Raises pydantic.ValidationError for what is no pod."""
 
     def __init__(self, seals: Seals) -> None:
-        self._seals = seals
-        self._seen: OrderedDict[tuple[str, str], PodView] = OrderedDict()
-
-    def of(self, pod: KubeObject) -> PodView:
-        """The view of a pod. Raises pydantic.ValidationError if it is not one."""
-        version = (uid_of(pod), pod["metadata"]["resourceVersion"])
-        if (known := self._seen.get(version)) is not None:
-            return known
-        seen = self._seen[version] = view(pod, self._seals)
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return seen
+        super().__init__(lambda pod: view(pod, seals))
 
 
 def view(pod: Mapping[str, object], seals: Seals) -> PodView:

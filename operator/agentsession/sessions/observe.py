@@ -17,6 +17,7 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import KubeObject, is_terminating, key_of, labels_of, uid_of
 from agentsession.kube.resource import CONFIGMAPS
+from agentsession.kube.versions import Versions
 from agentsession.resources.names import NETWORK_POLICY, SESSION_LABEL, claim_name, runner_pod_name
 from agentsession.resources.network import network_policy, widened_by
 from agentsession.resources.pod import revision, runner_labels, warm_spec
@@ -59,6 +60,8 @@ class Observer:
         self._meters = meters
         self._install = install
         self._views = views
+        self._tenants = Versions(AgentTenant.model_validate)
+        self._pools = Versions(AgentPool.model_validate)
         self._starting = starting
         self._claimed = claimed
         self._surroundings = surroundings
@@ -86,7 +89,7 @@ class Observer:
             prompt=prompt,
             prompt_problem=problem,
             template=template,
-            offer=self._offer(session, tenant, pool, template) if _may_claim(session) else None,
+            offer=self._offer(session, tenant, pool, template) if pod is None and _may_claim(session) else None,
             claimed_before=pod is None
             and (session.status.start_type == "Warm" or session.metadata.uid in self._claimed),
             pod=pod,
@@ -101,7 +104,7 @@ class Observer:
     def _tenant(self, namespace: str, name: str) -> tuple[AgentTenant | None, str | None]:
         tenant = self._caches.tenants.get((namespace, name))
         try:
-            return (AgentTenant.model_validate(tenant) if tenant is not None else None), None
+            return (self._tenants.of(tenant) if tenant is not None else None), None
         except ValidationError as error:
             return None, spec_errors(error)
 
@@ -118,7 +121,7 @@ class Observer:
         ref = session.spec.pool_ref
         pool = self._caches.pools.get((session.metadata.namespace, ref.name)) if ref is not None else None
         try:
-            return AgentPool.model_validate(pool) if pool is not None else None
+            return self._pools.of(pool) if pool is not None else None
         except ValidationError:
             return None
 

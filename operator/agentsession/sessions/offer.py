@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import AgentSession, Runtime
@@ -52,7 +53,7 @@ def offer(
     if wanted != current:
         why = f"AgentPool {name} has another template than this session's agent and runtime: {ALONE}"
         return Offer(none=Trouble(COLD_START, f"{why}; leave them to the pool, or make them equal"))
-    ready = sorted((pod for pod in runners if _ready(pod, pool, current)), key=lambda pod: (str(pod.created), pod.name))
+    ready = nsmallest(ahead + 1, (pod for pod in runners if _ready(pod, pool, current)), key=_age)
     if len(ready) > ahead:
         return Offer(runner=ready[ahead])
     if session.spec.pool_ref is not None and session.spec.pool_ref.on_exhausted == "Wait":
@@ -64,3 +65,7 @@ def _ready(pod: PodView, pool: AgentPool, revision: str) -> bool:
     member = pod.membership
     ours = member is not None and (member.pool_uid, member.revision) == (pool.metadata.uid, revision)
     return ours and pod.grant is None and pod.ready and not pod.deleting and not pod.ended
+
+
+def _age(pod: PodView) -> tuple[str, str]:
+    return str(pod.created), pod.name
