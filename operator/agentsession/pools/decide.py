@@ -3,7 +3,7 @@
 A runner that ends before anybody claims it keeps its place for a while: what cannot start is not hammered.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -42,14 +42,16 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
     if seen.unresolved is not None:
         return Plan(unresolved(pool, seen.unresolved, now))
     present = [pod for pod in seen.runners if not pod.deleting and not _forgotten(pod, now)]
-    current = [pod for pod in present if _is_current(pod, pool, seen.revision, now)]
-    stale = [pod for pod in present if pod not in current]
+    youth = parse_duration(pool.spec.recycle.max_age)
+    fit = {pod.uid for pod in present if _is_of(pod, pool, seen.revision) and _age(pod, now) < youth}
+    current, stale = [pod for pod in present if pod.uid in fit], [pod for pod in present if pod.uid not in fit]
     desired = _desired(pool, seen)
-    leaving = _surplus(present, stale, desired) or _replaced(current, stale, desired, pool.spec.update.max_unavailable)
+    leaving = _surplus(present, fit, desired) or _replaced(current, stale, desired, pool.spec.update.max_unavailable)
     gone = [pod for pod in seen.runners if pod.ended and not pod.deleting and _forgotten(pod, now)]
     missing = max(0, desired - (len(present) - len(leaving)))
+    left = {pod.uid for pod in leaving}
     counts = Counts(
-        present=[pod for pod in present if pod not in leaving],
+        present=[pod for pod in present if pod.uid not in left],
         stale=len(stale),
         claimed=seen.claimed,
         waiting=seen.waiting,
@@ -83,20 +85,19 @@ def _forgotten(pod: PodView, now: datetime) -> bool:
     return pod.ended and now - (pod.ended_at or pod.created or now) >= ENDED_HOLDS
 
 
-def _is_current(pod: PodView, pool: AgentPool, revision: str, now: datetime) -> bool:
+def _is_of(pod: PodView, pool: AgentPool, revision: str) -> bool:
     """Whether a session may be given it. A pod without the operator's word on it never is."""
     member = pod.membership
-    fits = member is not None and (member.pool_uid, member.revision) == (pool.metadata.uid, revision)
-    return fits and _age(pod, now) < parse_duration(pool.spec.recycle.max_age)
+    return member is not None and (member.pool_uid, member.revision) == (pool.metadata.uid, revision)
 
 
 def _age(pod: PodView, now: datetime) -> timedelta:
     return now - (pod.created or now)
 
 
-def _surplus(present: list[PodView], stale: list[PodView], desired: int) -> list[PodView]:
+def _surplus(present: list[PodView], fit: Collection[str], desired: int) -> list[PodView]:
     """Those above the desired number: stale ones first, then those that are not ready, then the youngest."""
-    order = sorted(present, key=lambda pod: (pod not in stale, pod.ready, _negative(pod.created)))
+    order = sorted(present, key=lambda pod: (pod.uid in fit, pod.ready, _negative(pod.created)))
     return order[: max(0, len(present) - desired)]
 
 
