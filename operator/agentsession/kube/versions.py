@@ -14,8 +14,12 @@ T = TypeVar("T")
 class Versions(Generic[T]):
     """What `read` made of the last version of each object that was looked at. It must not be changed."""
 
-    def __init__(self, read: Callable[[KubeObject], T]) -> None:
+    def __init__(
+        self, read: Callable[[KubeObject], T], lasts: Callable[[KubeObject, T], bool] = lambda *_: True
+    ) -> None:
+        """lasts: whether the same would be read another time."""
         self._read = read
+        self._lasts = lasts
         self._known: OrderedDict[str, tuple[str, T]] = OrderedDict()
 
     def of(self, obj: KubeObject) -> T:
@@ -25,6 +29,8 @@ class Versions(Generic[T]):
         if known is not None and known[0] == version:
             return known[1]
         made = self._read(obj)
+        if not self._lasts(obj, made):
+            return made
         self._known[uid] = version, made
         self._known.move_to_end(uid)
         if len(self._known) > REMEMBERED:

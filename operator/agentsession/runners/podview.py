@@ -12,6 +12,7 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import InvalidTokenError
 from agentsession.keys.membership import Membership
 from agentsession.keys.seals import Seals
+from agentsession.kube.objects import KubeObject, annotations_of
 from agentsession.kube.versions import Versions
 from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, RUNNER_CONTAINER
 
@@ -89,7 +90,7 @@ class Views(Versions[PodView]):
     """Looks at pods through the seals on them. Raises pydantic.ValidationError for what is no pod."""
 
     def __init__(self, seals: Seals) -> None:
-        super().__init__(lambda pod: view(pod, seals))
+        super().__init__(lambda pod: view(pod, seals), _all_sealed)
 
 
 def view(pod: Mapping[str, object], seals: Seals) -> PodView:
@@ -118,6 +119,14 @@ def view(pod: Mapping[str, object], seals: Seals) -> PodView:
         running=runner.running is not None,
         trouble=diagnose(status, contain, runner),
         ended_at=_ended_at(status, contain, runner),
+    )
+
+
+def _all_sealed(pod: KubeObject, seen: PodView) -> bool:
+    """Whether the key to each seal is known: it may come yet."""
+    found = annotations_of(pod)
+    return (GRANT_ANNOTATION in found) == (seen.grant is not None) and (MEMBERSHIP_ANNOTATION in found) == (
+        seen.membership is not None
     )
 
 
