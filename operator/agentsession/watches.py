@@ -4,6 +4,8 @@ A change brings what it concerns into a queue, and nothing else. A session and i
 short life; kopf's task and handler for each would cost as much as everything else that the operator does for them.
 """
 
+import asyncio
+import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from agentsession.kube.cache import Changed, Store
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
+from agentsession.kube.errors import ApiError
 from agentsession.kube.login import kopf_credentials
 from agentsession.kube.objects import KubeObject, key_of
 from agentsession.kube.resource import (
@@ -32,6 +35,9 @@ from agentsession.resources.names import RUNNER_LABEL
 
 OURS = f"{RUNNER_LABEL}=true"
 BY_REFLECTOR = (AGENTSESSIONS, AGENTPOOLS, PODS)
+RELIST_PAUSE = 1.0
+"""Seconds after a list that failed."""
+logger = logging.getLogger(__name__)
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -128,6 +134,20 @@ def resyncs(api: ApiClient, caches: Caches, changed: dict[Resource, Changed]) ->
 def not_synced(caches: Caches) -> str:
     """The kinds of which no complete list has been seen; empty if all are known."""
     return ", ".join(resource.plural for resource, store, _ in watched(caches) if not store.synced)
+
+
+async def list_pods(api: ApiClient, caches: Caches) -> None:
+    """For who begins to lead: know every pod that there is. A watch that hangs tells of nothing for half a minute, and
+    a pod that is not known is a runner lost, or a free slot; those made in the own term are known without it."""
+    while True:
+        try:
+            found = await api.list(PODS, label_selector=OURS)
+        except ApiError as error:
+            logger.warning("Listing pods: %s. Tried again in %d s.", error, RELIST_PAUSE)
+            await asyncio.sleep(RELIST_PAUSE)
+        else:
+            caches.pods.replace(found.items, found.resource_version)
+            return
 
 
 def _feed(made: kopf.OperatorRegistry, resource: Resource, store: Store, changed: Changed) -> None:
