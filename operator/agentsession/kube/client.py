@@ -139,7 +139,8 @@ class ApiClient:
     ) -> KubeObject:
         """Server-side apply of the whole status of the object with that uid.
 
-        resource_version: if given, the object must not have changed since. Raises NotFoundError, ConflictError.
+        resource_version: if given, the object must not have changed since. Custom resources need it: the server does
+        not look at the uid that comes with their status. Raises NotFoundError, ConflictError.
         """
         namespace, name = key
         metadata = _present(namespace=namespace, name=name, uid=uid, resourceVersion=resource_version)
@@ -162,8 +163,8 @@ class ApiClient:
         uid: str = "",
         resource_version: str = "",
         grace_seconds: int | None = None,
-    ) -> None:
-        """Ask for deletion, dependents in the background.
+    ) -> KubeObject:
+        """Ask for deletion, dependents in the background. Returns the object, of a pod; of other kinds maybe a Status.
 
         uid, resource_version: if given, ConflictError unless the object is that one, that old. Raises NotFoundError.
         """
@@ -172,7 +173,7 @@ class ApiClient:
             options["preconditions"] = preconditions
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        await self._request("delete", resource, resource.path(key), body=options)
+        return await self._request("delete", resource, resource.path(key), body=options)
 
     async def watch(
         self,
