@@ -1,102 +1,32 @@
-"""A proxy in front of a real API server that does to requests what networks, overload and crashes do.
+"""A proxy in front of a real API server that does to requests what networks, overload and crashes do; see faults.py.
 
-- `proxy.faults.append(Fault(503))`: the next request.
-- `proxy.rules.append(Rule(Fault(409), verbs={"patch"}, resources={"agentsessions/status"}, probability=0.2))`: one
-  request in five, drawn from `proxy.random`, which has a fixed seed.
-- `Fault(delay=0.3, lose="nothing")` is latency; `Fault(429, headers={"Retry-After": "1"})` an overloaded server;
-  `Fault(lose="answer")` a write that is committed and not answered, or a watch that breaks at its next event.
-- `proxy.watching.clear()` makes every watch stale until it is set again; `proxy.cut_watches()` breaks them all.
-- `proxy.crash_at(3, lose="answer")` is the death of the only client right after its third write from now was committed,
-  with "request" right before: nothing gets through any more, and `proxy.crashed` is set.
+`proxy.watching.clear()` makes every watch stale until it is set again; `proxy.cut_watches()` breaks them all.
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Literal
 
 import aiohttp
 from aiohttp import web
 
 from agentsession.kube.connection import Connection
 
-Lose = Literal["request", "answer", "nothing"]
-_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+from .faults import Faults
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What happens to one request.
-
-    status: answered so, with `body`, and not forwarded; 0: see `lose`. lose: the "request", so that nothing was done,
-    or the "answer", so that it was; the connection breaks. delay: seconds before anything else.
-    """
-
-    status: int = 0
-    lose: Lose = "request"
-    delay: float = 0.0
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str = "overloaded"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which requests a fault happens to, as RBAC would name them.
-
-    verbs: get, list, watch, create, update, patch, delete. resources: plural, with the subresource if there is one, as
-    "pods" or "agentsessions/status". Empty means any. probability: of each request that is meant.
-    """
-
-    fault: Fault
-    verbs: Collection[str] = ()
-    resources: Collection[str] = ()
-    probability: float = 1.0
-
-    def meets(self, verb: str, resource: str) -> bool:
-        """Whether such a request is meant."""
-        return (not self.verbs or verb in self.verbs) and (not self.resources or resource in self.resources)
-
-
-def asked(method: str, path: str, *, watch: bool) -> tuple[str, str]:
-    """Verb and resource of a request, as RBAC would name them."""
-    parts = path.strip("/").split("/")
-    parts = parts[2 if parts[0] == "api" else 3 :]
-    if parts[0] == "namespaces" and len(parts) > 2:
-        parts = parts[2:]
-    resource = "/".join([parts[0], *parts[2:]])
-    return _VERBS.get(method) or ("watch" if watch else "get" if len(parts) > 1 else "list"), resource
-
-
-class Proxy:
-    """`faults` are used up request by request; then the first of `rules` that strikes does. `seen` is what came, as
-    "METHOD path?query"; `writes` counts what was not a GET.
-
-    While `flowing` is not set, nothing goes through, but connections stay open.
-    """
+class Proxy(Faults):
+    """While `flowing` is not set, nothing goes through, but connections stay open; `watching` does so for watches."""
 
     def __init__(self, server: str, session: aiohttp.ClientSession, seed: int = 0) -> None:
-        self.faults: list[Fault] = []
-        self.rules: list[Rule] = []
-        self.random = random.Random(seed)  # noqa: S311
-        self.seen: list[str] = []
-        self.writes = 0
-        self.pending = 0
-        """Requests that the API server has and has not answered, watches not counted."""
+        super().__init__(seed)
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.watching = asyncio.Event()
         self.watching.set()
-        self.crashed = asyncio.Event()
-        self._crash: tuple[int, Lose] | None = None
         self._watches: set[asyncio.Transport] = set()
         self._server = server
         self._session = session
-
-    def crash_at(self, write: int, *, lose: Lose) -> None:
-        """Let nothing through any more from the `write`th write on; that one itself is lost as told."""
-        self._crash = (self.writes + write, lose)
 
     def cut_watches(self) -> None:
         """Break every watch that is open."""
@@ -105,8 +35,7 @@ class Proxy:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
-        self.seen.append(f"{request.method} {request.path_qs}")
-        fault = self._fault(request)
+        fault = self.strike(request.method, request.path, request.query_string, watch="watch" in request.query)
         await self.flowing.wait()
         if fault is None:
             return await self._forward(request)
@@ -117,32 +46,16 @@ class Proxy:
             return await self._forward(request)
         if fault.lose == "answer":
             await self._forward(request, break_watch=True)
-        if self._crash is not None and self.writes >= self._crash[0]:
+        if self.crashing:
             self.crashed.set()
             self.cut_watches()
         return _broken(request)
 
-    def _fault(self, request: web.Request) -> Fault | None:
-        verb, resource = asked(request.method, request.path, watch="watch" in request.query)
-        if request.method != "GET":
-            self.writes += 1
-        if self._crash is not None and self.writes >= self._crash[0]:
-            last_words = self.writes == self._crash[0] and request.method != "GET"
-            return Fault(lose=self._crash[1] if last_words else "request")
-        if self.faults:
-            return self.faults.pop(0)
-        meant = (rule for rule in self.rules if rule.meets(verb, resource))
-        return next((rule.fault for rule in meant if self.random.random() < rule.probability), None)
-
     async def _forward(self, request: web.Request, *, break_watch: bool = False) -> web.StreamResponse:
         if "watch" in request.query:
             return await self._stream(request, break_watch=break_watch)
-        self.pending += 1
-        try:
-            async with self._ask(request) as answer:
-                return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
-        finally:
-            self.pending -= 1
+        async with self._ask(request) as answer:
+            return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
 
     async def _stream(self, request: web.Request, *, break_watch: bool) -> web.StreamResponse:
         async with self._ask(request) as answer:

@@ -14,7 +14,8 @@ from agentsession.kube.events import EventRecorder
 from agentsession.kube.lease import DEADLINE, SHORTEST
 from agentsession.kube.objects import KubeObject, uid_of
 from agentsession.kube.resource import CONFIGMAPS, EVENTS, LEASES
-from tests.kube.proxy import Fault, Rule, running
+from tests.kube.faults import Fault, Rule
+from tests.kube.proxy import running
 
 pytestmark = pytest.mark.apiserver
 

@@ -20,7 +20,8 @@ from agentsession.kube.resource import (
     Resource,
 )
 from tests.kube.eventually import eventually
-from tests.kube.proxy import Fault, Proxy, running
+from tests.kube.faults import Fault
+from tests.kube.proxy import Proxy, running
 
 pytestmark = pytest.mark.apiserver
 

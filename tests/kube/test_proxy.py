@@ -12,7 +12,8 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.resource import CONFIGMAPS, PODS
 from tests.kube.eventually import eventually
-from tests.kube.proxy import Fault, Proxy, Rule, asked, running
+from tests.kube.faults import Fault, Rule, asked
+from tests.kube.proxy import Proxy, running
 
 pytestmark = pytest.mark.apiserver
 

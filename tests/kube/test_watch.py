@@ -17,7 +17,8 @@ from agentsession.kube.resource import CONFIGMAPS
 from agentsession.kube.resync import resync
 from agentsession.kube.watch import Reflector
 from tests.kube.eventually import eventually
-from tests.kube.proxy import Fault, Proxy, running
+from tests.kube.faults import Fault
+from tests.kube.proxy import Proxy, running
 
 pytestmark = pytest.mark.apiserver
 

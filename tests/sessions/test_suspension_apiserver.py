@@ -15,7 +15,8 @@ from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS
 from agentsession.resources.names import GRANT_ANNOTATION
 from agentsession.sessions.turns import GO_ON
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID
-from tests.kube.proxy import Lose, running
+from tests.kube.faults import Lose
+from tests.kube.proxy import running
 
 from .inprocess import SECONDS, Agent, DeafSession, Place, World, leading, serve_kinds, surrounded
 

@@ -10,8 +10,9 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.refusals import LEAST, MOST
 from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS, PODS, Resource
+from tests.kube.faults import Fault, Rule
 from tests.kube.kinds import QUOTAS
-from tests.kube.proxy import Fault, Proxy, Rule, running
+from tests.kube.proxy import Proxy, running
 
 from .inprocess import SECONDS, World, operating
 
