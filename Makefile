@@ -11,7 +11,7 @@ IMAGES ?=
 TAG ?= dev
 export PYTHONPATH := operator:runner:.
 
-.PHONY: help venv demo demo-down test test-fast lint bench generate lock clean
+.PHONY: help venv demo demo-down test test-fast lint soak bench generate lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test-fast: venv ## Run the static checks and the tests that need no cluster.
 
 lint: venv ## Format check, lint, types, import rules, generated files.
 	@$(BIN)/python -m tests.tiers
+
+soak: venv ## Simulate sessions and faults for long: STEPS=100000 SEED=1.
+	@PYTHONHASHSEED=0 PYTHONPATH=operator:runner:. $(BIN)/python -m tests.machine --steps $(or $(STEPS),100000) --seed $(or $(SEED),1)
 
 bench: venv ## Print the figures that the documentation quotes, beside their bars.
 	@$(BIN)/python -m bench

@@ -1,0 +1,181 @@
+"""Whether all has come to rest as it should: what is judged once the faults are over and the environment is kind."""
+
+import asyncio
+from collections.abc import Iterator
+
+from agentsession.api.base import condition, is_true
+from agentsession.api.conditions import FINISHED
+from agentsession.api.session import AgentSession
+from agentsession.kube.objects import is_terminating, labels_of, owner_uid
+from agentsession.resources.names import TENANT_LABEL
+
+from .history import reason
+from .moves import MOMENT, kubelets_work
+from .operators import Operator
+from .world import NAMESPACE, World
+
+JUMPS = (0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1200, 3600)
+"""Seconds, each several times: short ones for retries, long ones for limits."""
+
+LAST_COUNTS = 15
+"""Seconds after which usage that was counted is in status."""
+
+
+async def converge(world: World) -> None:
+    """End the faults, be kind, let time pass: and judge what is left. Adds to the history's violations."""
+    world.log.append("the end: no more faults")
+    leader = await _heal(world)
+    left = [""]
+    for jump in sorted(JUMPS * 6):
+        leader = await _leading(world)
+        await _be_kind(world)
+        await world.quiet()
+        left = [*_restless(world), *_leaks(world, leader)]
+        if not left or world.history.violations:
+            break
+        world.loop.leap(jump)
+    for what in left:
+        world.history.broken(f"does not converge: {what}")
+    if world.history.violations:
+        return
+    await _rest(world, leader, "another full reconcile")
+    for what in _miscounted(world):
+        world.history.broken(what)
+    for what in await leader.stop():
+        world.history.broken(f"an operator that was stopped left a task: {what}")
+    world.replicas.remove(leader)
+    await _rest(world, await world.ensure_leader(), "a new operator")
+
+
+async def _heal(world: World) -> Operator:
+    world.rules.clear()
+    world.plane.reports = True
+    for runner in world.nodes.runners.values():
+        runner.unreachable, runner.losing = False, 0
+    for replica in list(world.replicas):
+        replica.way.call_off()
+        replica.way.flow()
+        if replica.frozen or replica is not world.leader:
+            await world.kill(replica)
+    return await _leading(world)
+
+
+async def _leading(world: World) -> Operator:
+    """The leader, once its caches are complete."""
+    leader = await world.ensure_leader()
+    while leader.leader is None:
+        await world.quiet()
+        await asyncio.sleep(0.1)
+    return leader
+
+
+async def _be_kind(world: World) -> None:
+    world.server.objects.collect_garbage()
+    await kubelets_work(world, len(world.history.pods))
+    while busy := [runner for runner in world.nodes.runners.values() if runner.agent.waiting]:
+        for runner in busy:
+            await world.nodes.answer(runner)
+        await asyncio.sleep(MOMENT)  # for the next follow-up to be delivered
+
+
+def _restless(world: World) -> Iterator[str]:
+    """What is not at rest yet."""
+    owners = {session.metadata.uid: session for session in world.history.sessions}
+    for session in world.history.sessions:
+        if (why := _not_at_rest(world, session)) is not None:
+            message = condition(session.status.conditions, "Ready")
+            yield f"session {session.metadata.name} ({why}): {session.status.phase}: {message}"
+    for pod in world.history.pods:
+        owner = owners.get(owner_uid(pod))
+        if owner is None or is_true(owner.status.conditions, FINISHED) or is_terminating(pod):
+            yield f"pod {pod['metadata']['name']} is still there"
+
+
+def _not_at_rest(world: World, session: AgentSession) -> str | None:
+    status, spec = session.status, session.spec
+    if session.metadata.deletion_timestamp is not None:
+        return "is being deleted"
+    if status.observed_generation != session.metadata.generation:
+        return f"generation {session.metadata.generation} is not observed"
+    if is_true(status.conditions, FINISHED):
+        return "its ttl is over" if spec.ttl_seconds_after_finished is not None else None
+    if status.phase == "Suspended":
+        return None if spec.suspend and not world.plane.serves(session.metadata.uid) else "nobody suspends it"
+    if spec.suspend and tenant_keeps(world, session):
+        return "it is not suspended"
+    if reason(status) == "Connected":
+        answered = [turn.id for turn in status.turns if turn.state != "Running"]
+        wanted = ["prompt", *(item.id for item in spec.follow_ups)]
+        if spec.lifecycle != "LongRunning" or answered != wanted:
+            return "it is not answered"
+        return None if len(world.plane.serves(session.metadata.uid)) == 1 else "its runner would not be served"
+    return None if reason(status) in _reasons_to_wait(world, session) else "it waits for nothing"
+
+
+def tenant_keeps(world: World, session: AgentSession) -> bool:
+    """Whether its conversation can be suspended at all: before the start any can."""
+    return session.spec.tenant_ref.name == "default" or not session.status.turns
+
+
+def _reasons_to_wait(world: World, session: AgentSession) -> Iterator[str]:
+    tenant = session.spec.tenant_ref.name
+    if tenant not in world.history.tenants:
+        yield "TenantNotFound"
+    if session.spec.agent is not None and session.spec.agent.model != "m":
+        yield "ModelNotAllowed"
+    if session.spec.prompt_from is not None and session.spec.prompt_from.config_map_key_ref.name not in world.maps:
+        yield "PromptNotFound"
+    running = sum(labels_of(pod).get(TENANT_LABEL) == tenant for pod in world.history.pods)
+    if running >= world.most.get(tenant, 0):
+        yield "TenantAtCapacity"
+
+
+def _miscounted(world: World) -> Iterator[str]:
+    """Usage is exact, or marked as estimated; an answer in status is one that an agent gave.
+
+    What an egress process took with it is told by times, so it goes unnoticed where the operators' clock was put back.
+    """
+    for session in world.history.sessions:
+        name, usage = session.metadata.name, session.status.usage
+        served = world.plane.served[session.metadata.uid]
+        exact = (usage.requests if usage else 0) == served or world.clock.stepped
+        if not exact and not (usage and usage.estimated):
+            yield f"session {name} made {served} requests, its status says {usage}"
+        for turn in session.status.turns:
+            if turn.state == "Completed" and turn.text != world.nodes.answers.get(turn.uuid):
+                yield f"session {name}, turn {turn.id}: {turn.text} is nothing that the agent said"
+
+
+def _leaks(world: World, leader: Operator) -> Iterator[str]:
+    """What the leader still holds of what is gone."""
+    assert leader.leader is not None
+    there = {session.key for session in world.history.sessions}
+    served = {session.key for session in world.history.sessions if not is_true(session.status.conditions, FINISHED)}
+    holds = {
+        "listens to": (set(leader.leader.listeners._listeners), served),
+        "meters": (set(leader.leader.meters._sessions), there),
+        "remembers writes of": (set(leader.leader.sessions._written), there),
+        "counts failures of": (set(leader.queues.sessions._failures), set[tuple[str, str]]()),
+        "counts failures of the tenant": (set(leader.queues.tenants._failures), set[tuple[str, str]]()),
+        "has in work": (set(leader.queues.sessions._working), set[tuple[str, str]]()),
+        "waits for": (set(leader.queues.sessions._delayed), there),
+    }
+    for what, (held, allowed) in holds.items():
+        for namespace, name in held - allowed:
+            yield f"the operator {what} {namespace}/{name}, which has ended"
+
+
+async def _rest(world: World, leader: Operator, what: str) -> None:
+    """Look at everything twice: the second time there must be nothing to write. The first time there may be: that an
+    egress process is gone is said of a session that rests when somebody looks at it next."""
+    for _ in range(2):
+        await asyncio.sleep(LAST_COUNTS)
+        leader.way.seen.clear()
+        for session in world.history.sessions:
+            leader.queues.sessions.add(session.key)
+        for tenant in world.history.tenants:
+            leader.queues.tenants.add((NAMESPACE, tenant))
+        await world.quiet()
+    for request in leader.way.seen:
+        if not request.startswith("GET"):
+            world.history.broken(f"{what} writes: {request}")

@@ -1,0 +1,154 @@
+"""What really happened: every change of sessions, pods and tenants, in the moment of it; what it broke.
+
+Each event is judged when it comes, against all that came before, so nothing that lasted only for a moment is missed.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+
+from agentsession.api.base import is_true
+from agentsession.api.conditions import FINISHED
+from agentsession.api.session import AgentSession, AgentSessionStatus
+from agentsession.kube.objects import KubeObject, key_of, labels_of, owner_uid, uid_of
+from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL
+
+from .objects import Event
+from .plane import Plane
+
+
+class History:
+    """Fills the egress plane's directory; `violations` is what must never be."""
+
+    def __init__(self, plane: Plane, asked: Mapping[tuple[str, str], int], say: Callable[[str], None]) -> None:
+        self.violations: list[str] = []
+        self.clock_stepped: Callable[[], bool] = lambda: False
+        self.tenant_limits: dict[str, int] = defaultdict(int)
+        """By tenant: the most runners at once that it was ever allowed."""
+        self.harmed: set[str] = set()
+        """The sessions, by uid, to whose pods something has happened that no operator did."""
+        self.dismissed: set[str] = set()
+        """The sessions that people have deleted."""
+        self._plane = plane
+        self._asked = asked
+        self._say = say
+        self._statuses: dict[str, AgentSessionStatus] = {}
+        self._grants: dict[str, str] = {}
+
+    @property
+    def sessions(self) -> list[AgentSession]:
+        """Those that exist, by name."""
+        return sorted(self._plane.directory.sessions.all(), key=lambda session: session.metadata.name)
+
+    @property
+    def pods(self) -> list[KubeObject]:
+        """Those that exist, by name."""
+        return sorted(self._plane.directory.pods.store, key=key_of)
+
+    @property
+    def tenants(self) -> set[str]:
+        """The names of those that exist."""
+        return {tenant.metadata.name for tenant in self._plane.directory.tenants.all()}
+
+    def committed(self, plural: str, event: Event) -> None:
+        """Take in one change, in the moment of it."""
+        directory = self._plane.directory
+        stores = {
+            "agentsessions": directory.sessions.store,
+            "pods": directory.pods.store,
+            "agenttenants": directory.tenants.store,
+        }
+        if (known := stores.get(plural)) is not None:
+            known.observe(event.type, event.object)
+            self._judge(plural, event.type, event.object)
+
+    def broken(self, what: str) -> None:
+        """Note what must never be."""
+        self.violations.append(what)
+        self._say(f"VIOLATION: {what}")
+
+    def _judge(self, plural: str, kind: str, obj: KubeObject) -> None:
+        if plural == "agentsessions" and kind == "DELETED":
+            self._judge_deletion(AgentSession.model_validate(obj))
+        elif plural == "agentsessions":
+            self._judge_session(obj)
+        elif plural == "pods" and kind != "DELETED":
+            self._judge_pod(kind, obj)
+        elif plural == "agenttenants" and kind != "DELETED":
+            metadata = obj["metadata"]
+            self.tenant_limits[metadata["name"]] = max(
+                self.tenant_limits[metadata["name"]], obj["spec"]["sessions"]["maxConcurrent"]
+            )
+            self._plane.tenant_seen(metadata["namespace"], metadata["name"], metadata["generation"])
+        for uid in {uid_of(obj)} if plural == "agentsessions" else {owner_uid(obj)} if plural == "pods" else ():
+            if len(serving := self._plane.serves(uid)) > 1:
+                self.broken(f"session {uid} has {len(serving)} runners that would be served: {serving}")
+
+    def _judge_pod(self, kind: str, pod: KubeObject) -> None:
+        name, uid, tenant = pod["metadata"]["name"], uid_of(pod), labels_of(pod).get(TENANT_LABEL, "")
+        grant = pod["metadata"].get("annotations", {}).get(GRANT_ANNOTATION)
+        if self._grants.setdefault(uid, grant or "") not in ("", grant):
+            self.broken(f"the grant of pod {name} was changed")
+        self._grants[uid] = grant or ""
+        if kind == "ADDED":
+            self._say(f"    pod {name} appears")
+            running = sum(labels_of(other).get(TENANT_LABEL) == tenant for other in self._plane.directory.pods.store)
+            if running > self.tenant_limits[tenant]:
+                self.broken(f"tenant {tenant} has {running} runners, {self.tenant_limits[tenant]} are the most")
+
+    def _judge_session(self, obj: KubeObject) -> None:
+        now, name = AgentSession.model_validate(obj), obj["metadata"]["name"]
+        before, after = self._statuses.get(now.metadata.uid, AgentSessionStatus()), now.status
+        self._statuses[now.metadata.uid] = after
+        gone = (turn for turn in before.turns if all(turn.id != other.id for other in after.turns))
+        for turn in gone:  # what was about to be asked when a session was suspended is asked when it goes on
+            if turn.state != "Running" or self._asked[now.metadata.uid, turn.uuid]:
+                self.broken(f"session {name}: turn {turn.id} vanished")
+        for what in _backwards(before, after):
+            self.broken(f"session {name}: {what}")
+        if reason(after) == "RunnerLost" and now.metadata.uid not in self.harmed:
+            self.broken(f"session {name} has lost its runner, to which nothing had happened")
+        if is_true(after.conditions, FINISHED) and not is_true(before.conditions, FINISHED):
+            self._judge_bill(name, after)
+        if after.observed_generation > now.metadata.generation:
+            self.broken(f"session {name}: observedGeneration {after.observed_generation} is of the future")
+        if (before.phase, reason(before)) != (after.phase, reason(after)):
+            self._say(f"    session {name} is {after.phase}: {reason(after)}")
+
+    def _judge_bill(self, name: str, status: AgentSessionStatus) -> None:
+        """When a session finishes, every answer in its status has been paid for, or usage says that it may be more."""
+        answered, usage = sum(turn.state == "Completed" for turn in status.turns), status.usage
+        if not (usage and (usage.estimated or usage.requests >= answered)) and answered and not self.clock_stepped():
+            self.broken(f"session {name} has {answered} answers and finishes with {usage}")
+
+    def _judge_deletion(self, session: AgentSession) -> None:
+        finished = is_true(session.status.conditions, FINISHED)
+        over = finished and session.spec.ttl_seconds_after_finished is not None
+        if session.metadata.uid not in self.dismissed and not over:
+            self.broken(f"session {session.metadata.name} was deleted by an operator before its time")
+
+
+def reason(status: AgentSessionStatus) -> str:
+    """The reason of its condition Ready."""
+    return next((item.reason for item in status.conditions if item.type == "Ready"), "")
+
+
+def _backwards(before: AgentSessionStatus, after: AgentSessionStatus) -> Iterator[str]:
+    """What status takes back."""
+    if after.observed_generation < before.observed_generation:
+        yield f"observedGeneration went from {before.observed_generation} to {after.observed_generation}"
+    if is_true(before.conditions, FINISHED):
+        for field in ("phase", "turns", "result", "timings", "session_id"):
+            if getattr(before, field) != getattr(after, field):
+                yield f"it was finished, and {field} changed from {getattr(before, field)} to {getattr(after, field)}"
+        if reason(before) != reason(after):
+            yield f"it was finished with {reason(before)}, and now is with {reason(after)}"
+    turns = {turn.id: turn for turn in after.turns}
+    for turn in before.turns:
+        if turn.state in ("Completed", "Failed") and turns.get(turn.id, turn) != turn:
+            yield f"turn {turn.id} had ended, and changed"
+    if before.session_id not in (None, after.session_id):
+        yield f"the conversation was {before.session_id}, and is {after.session_id}"
+    meters = {meter.incarnation: meter for meter in after.usage.meters} if after.usage else {}
+    for meter in before.usage.meters if before.usage else []:
+        if meter.incarnation not in meters or meters[meter.incarnation].requests < meter.requests:
+            yield f"usage at {meter.incarnation} went back"

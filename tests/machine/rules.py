@@ -1,0 +1,166 @@
+"""What can happen, as the rules of a hypothesis state machine; moves.py says what each of them does.
+
+A rule draws all its choices at once and picks from what is there by number. Where nothing is, nothing happens. After
+each step everything is judged that was broken in it, and at the end of an example whether all converges.
+"""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from . import moves
+from .clock import SimulatedLoop
+from .converged import converge
+from .podstatus import FAILURES
+from .world import World
+
+ENDLESS = 100_000.0
+"""Simulated seconds after which a step hangs."""
+PICK = st.integers(0, 999)
+FEW = st.integers(1, 4)
+TENANTS = st.sampled_from(["default", "default", "default", "other"])
+
+
+class Machine(RuleBasedStateMachine):
+    """One example: a world of its own, from its beginning to its rest."""
+
+    steps: ClassVar[int] = 0
+    idle: ClassVar[int] = 0
+    """Of all examples together: steps, and those of them that found nothing to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = SimulatedLoop()
+        self.world = World(self.loop)
+        self.made = 0
+        self.failed = False
+        self.loop.run_until_complete(self.world.open())
+
+    def step(self, said: str, move: Callable[..., Awaitable[object]], *how: object, **choice: object) -> None:
+        """Make a move, and judge."""
+        self.made += 1
+        type(self).steps += 1
+        self.world.log.append(f"{self.made}. {said}")
+        line = len(self.world.log) - 1
+        if self._judged(self._make(move(self.world, *how, **choice))) is False:
+            type(self).idle += 1
+            self.world.log[line] += " (not possible)"
+
+    async def _make(self, move: Awaitable[object]) -> object:
+        done = await move
+        await moves.meanwhile(self.world, self.made)
+        return done
+
+    def _judged(self, doing: Coroutine[Any, Any, object]) -> object:
+        try:
+            done = self.loop.run_until_complete(asyncio.wait_for(doing, ENDLESS))
+            self.world.judge_pace()
+            assert not self.world.history.violations, "\n".join(self.world.history.violations)
+        except BaseException as error:
+            self.failed = True
+            error.add_note("\n".join(["what was done:", *self.world.log]))
+            raise
+        return done
+
+    def teardown(self) -> None:
+        try:
+            if self.made and not self.failed:
+                self._judged(converge(self.world))
+        finally:
+            try:
+                self.loop.run_until_complete(self.world.close())
+            finally:
+                self.loop.end()
+                gc.collect()
+
+    @rule(
+        lifecycle=st.sampled_from(["Ephemeral", "LongRunning"]),
+        tenant=st.sampled_from(["default"] * 6 + ["other"] * 2 + ["nobody"]),
+        prompt=st.sampled_from(["inline"] * 5 + ["there", "missing"]),
+        model=st.sampled_from(["m"] * 9 + ["forbidden"]),
+        limits=st.sampled_from([{}, {}, {}, {"turns": 1}, {"wallClock": "30s"}]),
+        ttl=st.sampled_from([None, None, 0, 30]),
+        number=FEW,
+    )
+    def create(self, number: int, **choice: Any) -> None:
+        self.step(f"create {number} sessions: {choice}", moves.create, number, **choice)
+
+    @rule(pick=PICK, number=FEW)
+    def follow_up(self, pick: int, number: int) -> None:
+        self.step(f"{number} follow-ups", moves.follow_up, pick, number)
+
+    @rule(pick=PICK, limits=st.sampled_from([{"turns": 1}, {"turns": 500}, {"wallClock": "10s"}, {"wallClock": "5m"}]))
+    def limit(self, pick: int, limits: dict[str, Any]) -> None:
+        self.step(f"limits: {limits}", moves.limit, pick, limits)
+
+    @rule(pick=PICK, number=FEW)
+    def delete(self, pick: int, number: int) -> None:
+        self.step(f"delete {number} sessions", moves.delete, pick, number)
+
+    @rule(pick=PICK, wanted=st.booleans())
+    def suspend(self, pick: int, wanted: bool) -> None:
+        self.step("suspend a session" if wanted else "resume a session", moves.suspend, pick, wanted)
+
+    @rule(
+        what=st.sampled_from(
+            ["tenant comes", "tenant comes", "tenant goes", "policy goes", "policy changes", "map comes", "map goes"]
+        ),
+        tenant=TENANTS,
+        most=st.integers(1, 6),
+    )
+    def configure(self, what: str, tenant: str, most: int) -> None:
+        self.step(f"{what} ({tenant}, {most})", moves.configure, what, tenant, most)
+
+    @rule(number=st.integers(1, 8))
+    def kubelets_work(self, number: int) -> None:
+        self.step(f"kubelets handle {number} pods", moves.kubelets_work, number)
+
+    @rule(number=st.integers(1, 8), reason=st.sampled_from(["", "", "", "the model is tired"]))
+    def agents_answer(self, number: int, reason: str) -> None:
+        self.step(f"{number} agents answer {reason}", moves.agents_answer, number, reason)
+
+    @rule(
+        what=st.sampled_from([*FAILURES, "image missing", "deleted", "force-deleted", "node lost", "killed"]), pick=PICK
+    )
+    def pod_trouble(self, what: str, pick: int) -> None:
+        self.step(f"a pod is {what}", moves.pod_trouble, what, pick)
+
+    @rule(what=st.sampled_from(["loses answers", "cut off", "its agent dies"]), pick=PICK)
+    def runner_trouble(self, what: str, pick: int) -> None:
+        self.step(f"a runner {what}", moves.runner_trouble, what, pick)
+
+    @rule(what=st.sampled_from(["crash", "crash", "stop", "freeze", "join"]), pick=PICK)
+    def operator(self, what: str, pick: int) -> None:
+        self.step(f"operator: {what}", moves.operator, what, pick)
+
+    @rule(write=st.integers(1, 30), lose=st.sampled_from(["request", "answer"]))
+    def operator_crashes_at(self, write: int, lose: Any) -> None:
+        self.step(f"the operator is to crash at write {write}, {lose} lost", moves.crash_at, write, lose)
+
+    @rule(fault=st.sampled_from([*moves.FAULTS, "none", "none"]), where=st.sampled_from([*moves.PLACES]))
+    def api_trouble(self, fault: str, where: str) -> None:
+        self.step(f"API server: {fault} {where}", moves.api_trouble, fault, where)
+
+    @rule(what=st.sampled_from(["hang", "flow", "flow", "break"]), pick=PICK)
+    def watches(self, what: str, pick: int) -> None:
+        self.step(f"watches {what}", moves.watches, what, pick)
+
+    @rule(what=st.sampled_from(["restarts", "is silent", "reports", "reports"]))
+    def egress_plane(self, what: str) -> None:
+        self.step(f"the egress plane {what}", moves.egress_plane, what)
+
+    @rule(seconds=st.sampled_from([0.3, 0.3, 1, 3, 8, 40, 700]))
+    def time_passes(self, seconds: float) -> None:
+        self.step(f"{seconds} s pass", moves.time_passes, seconds)
+
+    @rule(minutes=st.sampled_from([-10, -1, 1, 10]))
+    def clock_steps(self, minutes: int) -> None:
+        self.step(f"the operators' clock goes {minutes} min", moves.clock_steps, minutes)
+
+    @rule()
+    def settle(self) -> None:
+        self.step("things settle", moves.settle)

@@ -1,0 +1,163 @@
+"""One example's world: an API server, replicas of the operator, egress plane, nodes, people."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from itertools import count
+from typing import Any
+
+from agentsession.api.base import API_VERSION
+from agentsession.api.session import AgentSession
+from agentsession.keys.keyring import Keyring
+from agentsession.kube.objects import KubeObject, is_terminating
+from agentsession.kube.resource import AGENTTENANTS, NAMESPACES
+from tests.kube.faults import Rule
+
+from .apiserver import ApiServer
+from .clock import Clock, SimulatedLoop
+from .history import History
+from .nodes import Nodes
+from .objects import Event
+from .operators import Operator, Surrounding, elect
+from .plane import Plane
+from .way import Way
+
+NAMESPACE = "people"
+QUIET = 1.0
+"""Seconds in which some reconciles, one after another, are through."""
+_WORKERS = logging.getLogger("agentsession.kube.worker")
+
+
+class World:
+    """`log` is what was done and what came of it, for people who read of a failure."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self.loop = loop
+        self.clock = Clock(loop)
+        self.server = ApiServer(self.clock.now, self._committed)
+        self.log: list[str] = []
+        self.rules: list[Rule] = []
+        self.prompts: dict[str, str] = {}
+        """Of the sessions that have theirs in a ConfigMap."""
+        self.maps: set[str] = set()
+        """The ConfigMaps with prompts that exist."""
+        self.most: dict[str, int] = {}
+        """What the tenants' sessions.maxConcurrent says now."""
+        self.replicas: list[Operator] = []
+        self.api = Way(self.server).client()
+        self.plane: Plane
+        self.nodes: Nodes
+        self.history: History
+        self._around: Surrounding
+        self.numbers = count(1)
+        """For prompts, so that each is nobody else's."""
+        self._names = count(1)
+        self._stack = AsyncExitStack()
+
+    async def open(self) -> None:
+        """Make all of it, with one operator that leads."""
+        enter = self._stack.enter_async_context
+        keyring = Keyring.generate(self.clock.now())
+        self.plane = await enter(Plane(self.api, keyring, self.clock).running())
+        self.nodes = await enter(Nodes(self.api, self.server.objects, self.plane, self.clock).working())
+        self.history = History(self.plane, self.nodes.asked, self.log.append)
+        self.history.clock_stepped = lambda: self.clock.stepped
+        self.nodes.broken = self.history.broken
+        lease = (NAMESPACE, "operator")
+        self._around = Surrounding(self.loop, self.clock, self.server, self.api, lease, keyring, self.plane.peers)
+        told = _Told(self.log)
+        _WORKERS.addHandler(told)
+        self._stack.callback(_WORKERS.removeHandler, told)
+        await self.api.create(NAMESPACES, _object("v1", "Namespace", NAMESPACE))
+        await self.ensure_leader()
+        await self.tenant("default", 5)
+
+    def _committed(self, plural: str, event: Event) -> None:
+        self.history.committed(plural, event)
+
+    async def close(self) -> None:
+        """End all that runs."""
+        for replica in self.replicas:
+            await replica.kill()
+        await self._stack.aclose()
+
+    @property
+    def leader(self) -> Operator | None:
+        """The replica that leads and holds the Lease."""
+        return next((replica for replica in self.replicas if replica.leads and not replica.frozen), None)
+
+    async def tenant(self, name: str, most: int) -> None:
+        """Make or change a tenant. One of them can keep what its sessions were told, the other cannot."""
+        provider = {"credentialSecretRef": {"name": "key"}, "models": ["m"]}
+        spec: dict[str, Any] = {"provider": provider, "sessions": {"maxConcurrent": most}}
+        if name == "default":
+            spec["workspace"] = {}
+        metadata = {"name": name, "namespace": NAMESPACE}
+        body = {"apiVersion": API_VERSION, "kind": "AgentTenant", "metadata": metadata, "spec": spec}
+        await self.api.apply(AGENTTENANTS, body)
+        self.most[name] = most
+
+    async def join(self) -> Operator:
+        """One more replica."""
+        replica = Operator(f"operator-{next(self._names)}", self._around)
+        self.replicas.append(replica)
+        await replica.start()
+        replica.way.rules = self.rules
+        return replica
+
+    async def kill(self, replica: Operator) -> None:
+        """kill -9 of a replica."""
+        self.replicas.remove(replica)
+        await replica.kill()
+
+    async def ensure_leader(self) -> Operator:
+        """Bury the dead, and let a healthy replica lead; make one if there is none."""
+        for replica in [replica for replica in self.replicas if replica.dead]:
+            self.log.append(f"    {replica.name} is dead")
+            await self.kill(replica)
+        if (leader := self.leader) is not None:
+            return leader
+        if all(replica.frozen for replica in self.replicas):
+            await self.join()
+        elected = await elect(self.replicas)
+        if elected is None:
+            return await self.ensure_leader()
+        self.log.append(f"    {elected.name} leads in epoch {elected.election.epoch}")
+        return elected
+
+    async def quiet(self) -> None:
+        """Wait until what is under way has come to its end, unless it waits for long."""
+        await asyncio.sleep(QUIET)
+        await self.loop.idle()
+
+    def judge_pace(self) -> None:
+        """Whoever asks for the same again and again is in a busy loop."""
+        for replica in self.replicas:
+            if replica.way.hurried is not None:
+                self.history.broken(f"{replica.name} is in a busy loop: {replica.way.hurried}")
+
+    def pods(self, *, deleting: bool = False) -> list[KubeObject]:
+        """The pods that are, or are not, being deleted."""
+        return [pod for pod in self.history.pods if is_terminating(pod) == deleting]
+
+    def sessions(self) -> Sequence[AgentSession]:
+        """The sessions that are not being deleted."""
+        return [session for session in self.history.sessions if session.metadata.deletion_timestamp is None]
+
+
+class _Told(logging.Handler):
+    """What fails in operators, for the log."""
+
+    def __init__(self, log: list[str]) -> None:
+        super().__init__(logging.INFO)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else ""
+        self._log.append(f"    {record.getMessage()} {error!r}"[:240])
+
+
+def _object(api_version: str, kind: str, name: str, namespace: str = "") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
