@@ -6,6 +6,7 @@ import sys
 import time
 
 PARTS = {
+    "claims": "claims from a warm pool, beside kubernetes-sigs/agent-sandbox; simulated nodes; 15 minutes",
     "egress": "what the egress plane adds to an answer; loopback only, under a minute",
     "neighbour": "what a hostile session costs another stream; loopback only, about a minute",
     "pools": "how many sessions find a runner ready, and what that costs, by how a pool is sized; simulated, a second",

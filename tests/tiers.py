@@ -23,8 +23,8 @@ PROGRAMS = {
 }
 """What a tier's tests start, built beforehand so that no test waits for a build. devcluster sees to the node's own."""
 
-PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup")
-"""The tests of the one node are a group, which one process runs; each process has a control plane of its own."""
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4")
+"""The tests of the one node are run by one process (tests/conftest.py); each has a control plane of its own."""
 
 
 def main() -> int:
