@@ -98,7 +98,7 @@ async def _lead(
     _LEADING.set(1)
     while watches.not_synced(caches):
         await asyncio.sleep(0.05)
-    await watches.list_pods(api, caches)
+    await watches.catch_up(api, caches)
     keys = _Keys(api, install, await ensure_keyrings(api, install))
     where = await surroundings.find(api, install)
     epoch = next_epoch(elector.epoch, caches.pods, keys.current().jwks())

@@ -136,17 +136,26 @@ def not_synced(caches: Caches) -> str:
     return ", ".join(resource.plural for resource, store, _ in watched(caches) if not store.synced)
 
 
-async def list_pods(api: ApiClient, caches: Caches) -> None:
-    """For who begins to lead: know every pod that there is. A watch that hangs tells of nothing for half a minute, and
-    a pod that is not known is a runner lost, or a free slot; those made in the own term are known without it."""
+async def catch_up(api: ApiClient, caches: Caches) -> None:
+    """For who begins to lead: know all that decisions are made from as it is now.
+
+    Watches are behind each other, and one that hangs tells of nothing for half a minute. A pod that is not known is a
+    runner lost, or a free slot; of a tenant that is not known people are told that it is missing. Sessions and
+    AgentPools may come late: nothing is done for them until then.
+    """
+    decisive = (kind for kind in watched(caches) if kind[0] not in (AGENTSESSIONS, AGENTPOOLS))
+    await asyncio.gather(*(_list(api, resource, store, selector) for resource, store, selector in decisive))
+
+
+async def _list(api: ApiClient, resource: Resource, store: Store, selector: str) -> None:
     while True:
         try:
-            found = await api.list(PODS, label_selector=OURS)
+            found = await api.list(resource, label_selector=selector)
         except ApiError as error:
-            logger.warning("Listing pods: %s. Tried again in %d s.", error, RELIST_PAUSE)
+            logger.warning("Listing %s: %s. Tried again in %d s.", resource.plural, error, RELIST_PAUSE)
             await asyncio.sleep(RELIST_PAUSE)
         else:
-            caches.pods.replace(found.items, found.resource_version)
+            store.replace(found.items, found.resource_version)
             return
 
 

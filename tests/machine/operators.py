@@ -20,7 +20,7 @@ from agentsession.leader import Leader
 from agentsession.queues import Queues
 from agentsession.runners.client import runner_http
 from agentsession.sessions.epoch import next_epoch
-from agentsession.watches import list_pods, watched
+from agentsession.watches import catch_up, watched
 from tests.sessions.build import INSTALL
 from tests.sessions.inprocess import SURROUNDINGS
 
@@ -127,7 +127,7 @@ class Operator:
                 await self._gained.wait()
                 while not all(store.synced for _, store, _ in watched(self.caches)):
                     await asyncio.sleep(0.05)
-                await list_pods(api, self.caches)
+                await catch_up(api, self.caches)
 
                 async def peers(_: str) -> list[str]:
                     return around.peers()

@@ -10,17 +10,19 @@ from .mutations import MUTATIONS
 pytestmark = pytest.mark.apiserver
 
 STEPS = 300
-FOUND = {
-    "ask under a new uuid": (1, "was given a prompt that was given before"),
-    "ask again after a loss": (2, "was given a prompt that was given before"),
-    "write over what has changed": (2, "had ended, and changed"),
-    "do not settle usage": (1, "answers and finishes with None"),
-    "keep listeners": (1, "listens to"),
-    "keep meters": (2, "the operator meters"),
-    "always write": (1, "writes: PATCH"),
+SEEDS = range(1, 13)
+"""Tried in turn: which of them finds a fault changes with every request that the product makes more or less."""
+SAYS = {
+    "ask under a new uuid": "was given a prompt that was given before",
+    "ask again after a loss": "was given a prompt that was given before",
+    "write over what has changed": "had ended, and changed",
+    "do not settle usage": "answers and finishes with None",
+    "keep listeners": "listens to",
+    "keep meters": "the operator meters",
+    "always write": "writes: PATCH",
 }
-"""By mutation: a seed that finds it, and what is said then. With all controls in place these seeds find nothing, as the
-run below shows."""
+"""By mutation: what is said of it. With all controls in place nothing is said, as test_machine.py and the run below
+show."""
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +33,16 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_it_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seed, says = FOUND[name]
-    with monkeypatch.context() as broken:
-        MUTATIONS[name](broken)
-        with pytest.RaisesGroup(AssertionError, allow_unwrapped=True, flatten_subgroups=True) as found:
+    MUTATIONS[name](monkeypatch)
+    for seed in SEEDS:
+        try:
             explore(seed, STEPS)
-    assert says in repr(found.value)
+        except (AssertionError, ExceptionGroup) as found:
+            if SAYS[name] in repr(found):
+                return
+    pytest.fail(f"seeds {SEEDS.start} to {SEEDS.stop - 1} found nothing, {STEPS} steps each")
 
 
-@pytest.mark.parametrize("seed", sorted({seed for seed, _ in FOUND.values()}))
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_with_all_controls_nothing_is(seed: int) -> None:
     explore(seed, STEPS)
