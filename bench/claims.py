@@ -9,7 +9,6 @@ import asyncio
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -24,10 +23,10 @@ from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import key_of
 from agentsession.kube.resource import PODS
 from devcluster import progress
-from devcluster.errors import DevclusterError
 from devcluster.kubectl import kubectl
 from tests.scale.world import World, world
 
+from .command import ended_in_folder
 from .contenders import (
     FRUGAL,
     GATE,
@@ -239,9 +238,9 @@ def report(found: dict[str, dict[str, Figures]]) -> None:
         ratio = found[ours][load].milliseconds(50) / found[rival][load].milliseconds(50)
         bar = f"{BARS[load]:>8.2f}" if load in BARS else ""
         print(f"{load:<22}" + "".join(f"{cell:>30}" for cell in cells) + f"{ratio:>12.2f}{bar}")
-    _costs("claims/s", found, lambda figures: figures.rate, 1)
-    _costs("API writes per claim (*)", found, lambda figures: figures.writes, 1, MOST_WRITES)
-    _costs("controller's CPU per claim, ms (*)", found, lambda figures: 1000 * figures.cpu, 1, MOST_CPU)
+    _costs("claims/s", found, lambda figures: figures.rate)
+    _costs("API writes per claim (*)", found, lambda figures: figures.writes, MOST_WRITES)
+    _costs("controller's CPU per claim, ms (*)", found, lambda figures: 1000 * figures.cpu, MOST_CPU)
     print("(*) refill included; writes: of all clients of the API server, Leases and token reviews left out")
 
 
@@ -249,13 +248,12 @@ def _costs(
     label: str,
     found: dict[str, dict[str, Figures]],
     value: Callable[[Figures], float],
-    digits: int,
     bar: float | None = None,
 ) -> None:
     print(label)
     ours, rival, *_ = found
     for load in found[ours]:
-        cells = [f"{value(each[load]):.{digits}f}" for each in found.values()]
+        cells = [f"{value(each[load]):.1f}" for each in found.values()]
         ratio = value(found[ours][load]) / value(found[rival][load])
         said = f"{bar:>8.2f}" if bar is not None else ""
         print(f"  {load:<20}" + "".join(f"{cell:>30}" for cell in cells) + f"{ratio:>12.2f}{said}")
@@ -280,15 +278,8 @@ def main() -> int:
     parser.add_argument("--pool", type=int, default=200, help="size of the pool (default: %(default)s)")
     names = [load.name for load in loads(2)]
     parser.add_argument("--load", nargs="+", choices=names, metavar="LOAD", help=f"only these of: {', '.join(names)}")
-    try:
-        with tempfile.TemporaryDirectory(prefix="agentsession-claims-") as folder:
-            asyncio.run(run(parser.parse_args(), Path(folder)))
-    except DevclusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    args = parser.parse_args()
+    return ended_in_folder("claims", lambda folder: run(args, folder))
 
 
 if __name__ == "__main__":

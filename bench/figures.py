@@ -58,7 +58,7 @@ def report(resting: Batch, alone: Batch, together: Batch) -> None:
     print(f"{'':<46}{f'{len(alone.moments)} alone':>14}{f'{len(together.moments)} at once':>16}    bar")
     print(f"{'median and 95th percentile, s':<46}{'p50':>7}{'p95':>7}{'p50':>9}{'p95':>7}")
     ready = [batch.spans("created", "ready") for batch in groups]
-    bar = f"    {MAX_READY:g} for p95 alone: {verdict(_p95(ready[0]), MAX_READY)}"
+    bar = f"    {MAX_READY:g} for p95 alone: {verdict(p95(ready[0]), MAX_READY)}"
     _spread("create to Ready, as a client sees it", ready, bar)
     _spread("requested to ready, status.timings (*)", [_timings(batch) for batch in groups])
     _spread("create to finished", [batch.spans("created", "finished") for batch in groups])
@@ -85,7 +85,7 @@ def report(resting: Batch, alone: Batch, together: Batch) -> None:
 
 def _spread(label: str, groups: Sequence[Sequence[float]], bar: str = "") -> None:
     cells = [f"{statistics.median(values):.2f}" if values else "-" for values in groups]
-    tails = [f"{_p95(values):.2f}" if values else "-" for values in groups]
+    tails = [f"{p95(values):.2f}" if values else "-" for values in groups]
     print(f"{label:<46}{cells[0]:>7}{tails[0]:>7}{cells[1]:>9}{tails[1]:>7}{bar}")
 
 
@@ -94,7 +94,8 @@ def _means(label: str, values: Sequence[float], digits: int, bar: str = "") -> N
     print(f"{label:<46}{alone:>7}{'':>7}{together:>9}{'':>7}    {bar}".rstrip())
 
 
-def _p95(values: Sequence[float]) -> float:
+def p95(values: Sequence[float]) -> float:
+    """The 95th percentile."""
     return statistics.quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
 
 

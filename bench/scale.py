@@ -9,18 +9,16 @@ import asyncio
 import signal
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from devcluster import progress
-from devcluster.errors import DevclusterError
 from tests.scale.finished import finished_sessions
 from tests.scale.operators import Operator
 from tests.scale.world import World, world
 
-from .figures import verdict
+from .command import ended_in_folder
+from .figures import p95, verdict
 from .node import Sample, parsed
 
 MAX_FAILOVER = {signal.SIGKILL: 5.0, signal.SIGTERM: 1.0}
@@ -54,7 +52,7 @@ async def crowd(made: World, count: int) -> None:
     print(f"\n{count} sessions at once")
     if sum(replica.starts for replica in roles.values()) != starts:
         print("the leader lost its Lease meanwhile, so that figures of processes are of no use: is the machine busy?")
-    _line("create to Ready, s", f"p50 {statistics.median(spans):.1f}   p95 {_p95(spans):.1f}")
+    _line("create to Ready, s", f"p50 {statistics.median(spans):.1f}   p95 {p95(spans):.1f}")
     _line("to Ready, sessions/s", f"{count / seconds:.1f}")
     _line("API writes per session (*)", f"{(_writes(ended) - _writes(before)) / count:.2f}")
     for role in ("leader", "standby"):
@@ -148,10 +146,6 @@ def _line(label: str, said: str, bar: float | None = None, value: float = 0.0) -
     print(f"  {label:<44}{said}{held}")
 
 
-def _p95(values: Sequence[float]) -> float:
-    return statistics.quantiles(values, n=20, method="inclusive")[-1]
-
-
 async def run(args: argparse.Namespace, folder: Path) -> None:
     """Measure and print."""
     async with world(folder, max(args.sessions)) as made:
@@ -177,15 +171,7 @@ def main() -> int:
     parser.add_argument("--failovers", type=int, default=3, help="of each kind (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=10_000, help="finished sessions (default: %(default)s)")
     args = parser.parse_args()
-    try:
-        with tempfile.TemporaryDirectory(prefix="agentsession-scale-") as folder:
-            asyncio.run(run(args, Path(folder)))
-    except DevclusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return ended_in_folder("scale", lambda folder: run(args, folder))
 
 
 if __name__ == "__main__":

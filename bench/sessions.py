@@ -15,9 +15,9 @@ from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS
 from devcluster import progress
 from devcluster.demo import scene
-from devcluster.errors import DevclusterError
 from devcluster.kubectl import kubectl
 
+from .command import ended
 from .figures import Batch, report
 from .node import NAMESPACE, Node, set_up
 from .timeline import SessionFailedError, Timeline
@@ -95,30 +95,16 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=8, help="then so many together (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=30, help="seconds of rest before (default: %(default)s)")
     args = parser.parse_args()
-    try:
-        return _measured(args)
-    except (DevclusterError, ExceptionGroup) as failure:
-        error = _first(failure)
-        if not isinstance(error, DevclusterError | SessionFailedError):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
-    return 1
+    return ended(lambda: _measure(args), SessionFailedError)
 
 
-def _first(error: Exception) -> Exception:
-    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
-
-
-def _measured(args: argparse.Namespace) -> int:
+def _measure(args: argparse.Namespace) -> None:
     kubeconfig = set_up(args.at_once)
     _forget(kubeconfig)
     try:
         asyncio.run(run(args, kubeconfig))
     finally:
         _forget(kubeconfig)
-    return 0
 
 
 def _forget(kubeconfig: Path) -> None:

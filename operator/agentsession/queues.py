@@ -8,7 +8,16 @@ from agentsession.api.conditions import FINISHED, READY
 from agentsession.keys.seals import Seals
 from agentsession.kube.cache import Changed
 from agentsession.kube.caches import Caches
-from agentsession.kube.objects import Key, KubeObject, annotations_of, condition_of, controller_of, key_of, labels_of
+from agentsession.kube.objects import (
+    Key,
+    KubeObject,
+    annotations_of,
+    condition_of,
+    controller_of,
+    key_of,
+    labels_of,
+    uid_of,
+)
 from agentsession.kube.resource import (
     AGENTPOOLS,
     AGENTSESSIONS,
@@ -83,6 +92,15 @@ class Queues:
         self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
         if new and session is not None and self._sizes_itself(pool := (key[0], pool_of(session))):
             self.pools.add(pool)  # it counts who comes
+        if self._caches.sessions.get(key) is None:
+            self._session_gone(key[0])
+
+    def _session_gone(self, namespace: str) -> None:
+        """Who is younger may have waited for its turn."""
+        for tenant in self._caches.tenants.in_namespace(namespace):
+            self._slot_freed(key_of(tenant))
+        for pool in self._caches.pools.in_namespace(namespace):
+            self.runner_changed(uid_of(pool))
 
     def _sizes_itself(self, key: Key) -> bool:
         pool = self._caches.pools.get(key)
@@ -146,8 +164,7 @@ class Queues:
 
     def _slot_freed(self, tenant: Key) -> None:
         known = self._caches.tenants.get(tenant)
-        if known is not None:
-            waiting = self._caches.waiting(tenant[0], AT_CAPACITY)
+        if known is not None and (waiting := self._caches.waiting(tenant[0], AT_CAPACITY)):
             for session in next_waiting(waiting, self._caches.pods.in_namespace(tenant[0]), known):
                 self.sessions.add(key_of(session))
 

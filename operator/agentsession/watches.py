@@ -5,7 +5,6 @@ short life; kopf's task and handler for each would cost as much as everything el
 """
 
 import asyncio
-import logging
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
@@ -15,7 +14,6 @@ from agentsession.kube.cache import Changed, Store
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
-from agentsession.kube.errors import ApiError
 from agentsession.kube.login import kopf_credentials
 from agentsession.kube.objects import KubeObject, key_of
 from agentsession.kube.resource import (
@@ -29,7 +27,7 @@ from agentsession.kube.resource import (
     SERVICEACCOUNTS,
     Resource,
 )
-from agentsession.kube.resync import resync
+from agentsession.kube.resync import relist, resync
 from agentsession.kube.watch import Reflector
 from agentsession.resources.names import RUNNER_LABEL
 
@@ -37,7 +35,6 @@ OURS = f"{RUNNER_LABEL}=true"
 BY_REFLECTOR = (AGENTSESSIONS, AGENTPOOLS, PODS)
 RELIST_PAUSE = 1.0
 """Seconds after a list that failed."""
-logger = logging.getLogger(__name__)
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
@@ -143,20 +140,12 @@ async def catch_up(api: ApiClient, caches: Caches) -> None:
     runner lost, or a free slot; of a tenant that is not known people are told that it is missing. Sessions and
     AgentPools may come late: nothing is done for them until then.
     """
-    decisive = (kind for kind in watched(caches) if kind[0] not in (AGENTSESSIONS, AGENTPOOLS))
-    await asyncio.gather(*(_list(api, resource, store, selector) for resource, store, selector in decisive))
 
-
-async def _list(api: ApiClient, resource: Resource, store: Store, selector: str) -> None:
-    while True:
-        try:
-            found = await api.list(resource, label_selector=selector)
-        except ApiError as error:
-            logger.warning("Listing %s: %s. Tried again in %d s.", resource.plural, error, RELIST_PAUSE)
+    async def know(resource: Resource, store: Store, selector: str) -> None:
+        while await relist(api, resource, store, label_selector=selector, again=RELIST_PAUSE) is None:
             await asyncio.sleep(RELIST_PAUSE)
-        else:
-            store.replace(found.items, found.resource_version)
-            return
+
+    await asyncio.gather(*(know(*kind) for kind in watched(caches) if kind[0] not in (AGENTSESSIONS, AGENTPOOLS)))
 
 
 def _feed(made: kopf.OperatorRegistry, resource: Resource, store: Store, changed: Changed) -> None:

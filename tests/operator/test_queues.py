@@ -108,6 +108,21 @@ async def test_a_pod_that_is_gone_brings_the_next_that_waits(scene: Scene) -> No
     assert await scene.changed(PODS, ("n", "s-pod"), pod("s")) == (["a", "s"], [])
 
 
+@pytest.mark.parametrize("told", [None, session("gone")])
+async def test_a_session_that_is_gone_brings_the_next_that_waits(scene: Scene, told: dict[str, Any] | None) -> None:
+    """It came first, and its pod may have gone before it."""
+    scene.has(session("a", "TenantAtCapacity"), session("b", "TenantAtCapacity"), session("c", "PoolExhausted"))
+    scene.caches.tenants.observe("ADDED", body("default", spec={"sessions": {"maxConcurrent": 1}}))
+    waits = session("p1", "PoolExhausted")
+    waits["spec"]["poolRef"] = {"name": "p"}
+    scene.has(waits)
+    scene.caches.pools.observe("ADDED", body("p"))
+    runner = body("p-0", status={"conditions": [{"type": "Ready", "status": "True"}]})
+    runner["metadata"]["labels"] = {POOL_LABEL: "n-p-uid"}
+    scene.caches.pods.observe("ADDED", runner)
+    assert await scene.changed(AGENTSESSIONS, ("n", "gone"), told) == (["a", "gone", "p1"], [])
+
+
 async def test_a_pod_that_only_a_resync_missed_brings_all_that_have_not_finished(scene: Scene) -> None:
     scene.has(session("a"), session("b", finished="True"), session("c", finished="False"))
     assert await scene.changed(PODS, ("n", "x"), None) == (["a", "c"], [])

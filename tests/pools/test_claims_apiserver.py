@@ -11,7 +11,8 @@ from agentsession.kube.objects import KubeObject, annotations_of, controller_of,
 from agentsession.kube.resource import AGENTPOOLS, EVENTS, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, SESSION_LABEL
 from agentsession_runner.session import Session
-from tests.sessions.inprocess import SECONDS, Agent, DeafSession, World
+from tests.sessions.inprocess import SECONDS, World
+from tests.sessions.standins import Agent, DeafSession
 
 pytestmark = pytest.mark.apiserver
 

@@ -13,7 +13,8 @@ from agentsession.kube.resource import EVENTS
 from agentsession.runners.client import MAX_BYTES
 from agentsession_runner.protocol import PORT
 from tests.sessions.build import CONVERSATION
-from tests.sessions.inprocess import World, loopback
+from tests.sessions.inprocess import World
+from tests.sessions.standins import loopback
 
 from . import liars
 

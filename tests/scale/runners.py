@@ -12,7 +12,7 @@ from agentsession_runner.journal import Journal
 from agentsession_runner.protocol import PORT
 from agentsession_runner.server import Server
 from agentsession_runner.session import Session
-from tests.sessions.inprocess import Agent, serving
+from tests.sessions.standins import Agent, serving
 
 
 class Runners:

@@ -22,7 +22,7 @@ from agentsession.runners.client import runner_http
 from devcluster import install, kwok
 from devcluster.controlplane import ControlPlane
 from tests.sessions.build import INSTALL
-from tests.sessions.inprocess import Egress
+from tests.sessions.standins import Egress
 
 from .operators import Operators
 from .runners import Runners

@@ -5,22 +5,18 @@ lines, in that of the egress plane a process that reports what it is told to.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
-from agentsession.api.base import to_json
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool
-from agentsession.api.report import CredentialState, Report, SessionUsage, TenantCredential
 from agentsession.api.schema import crds
-from agentsession.api.session import AgentSession, Meter
+from agentsession.api.session import AgentSession
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
@@ -35,106 +31,18 @@ from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import runner_http
 from agentsession.watches import watched
 from agentsession_runner.auth import CallVerifier, KeySource
-from agentsession_runner.errors import RefusedError
 from agentsession_runner.journal import Journal
-from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT, PromptRequest
+from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT
 from agentsession_runner.server import Server
-from agentsession_runner.session import Answer, Session, Step
+from agentsession_runner.session import Session
 from tests.kube.kinds import CRDS
 
 from .build import CONVERSATION, INSTALL
+from .standins import Agent, Egress, loopback, serving
 
 SECONDS = 20.0
 OVERDUE = {"phase": "Failed", "reason": "DeadlineExceeded", "message": "Pod was active on the node for too long"}
 SURROUNDINGS = Surroundings(egress_ip="10.96.0.9", canary_ip="10.96.0.8", api_server="10.96.0.1:443")
-
-
-class Egress:
-    """An egress process: publishes the operator's keys, reports credentials and usage."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self.url = ""
-        self._keyring = keyring
-        self._started = datetime.now(UTC)
-        self._sequence = 0
-        self._sessions: dict[str, tuple[int, SessionUsage]] = {}
-        self._tenants: dict[Key, tuple[int, TenantCredential]] = {}
-
-    def bills(self, session: AgentSession, requests: int, output: int) -> None:
-        """Report that it has served so much."""
-        uid, (namespace, name) = session.metadata.uid, session.key
-        meter = Meter(incarnation="e-1", requests=requests, output_tokens=output)
-        usage = SessionUsage(session_uid=uid, namespace=namespace, session_name=name, meter=meter)
-        self._sequence += 1
-        self._sessions[uid] = self._sequence, usage
-
-    def finds(self, tenant: KubeObject, state: CredentialState = "Ready", message: str = "") -> None:
-        """Report what it found of a tenant's credential."""
-        namespace, name = tenant["metadata"]["namespace"], tenant["metadata"]["name"]
-        generation = tenant["metadata"]["generation"]
-        found = TenantCredential(namespace=namespace, name=name, generation=generation, state=state, message=message)
-        self._sequence += 1
-        self._tenants[namespace, name] = self._sequence, found
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Egress"]:
-        app = web.Application()
-        app.router.add_get("/v1/keys", self._keys)
-        app.router.add_get("/v1/report", self._report)
-        async with serving(app, "127.0.0.1", 0) as runner:
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            yield self
-
-    async def _keys(self, _: web.Request) -> web.Response:
-        return web.json_response(self._keyring.jwks())
-
-    async def _report(self, request: web.Request) -> web.Response:
-        after = int(request.query["after"])
-        found = Report(
-            incarnation="e-1",
-            sequence=self._sequence,
-            started=self._started,
-            sessions=[usage for sequence, usage in self._sessions.values() if sequence > after],
-            tenants=[credential for sequence, credential in self._tenants.values() if sequence > after],
-        )
-        return web.json_response(to_json(found))
-
-
-@dataclass
-class Agent:
-    """Answers each prompt with its text in capitals, when it is let."""
-
-    asked: list[str] = field(default_factory=list)
-    free: asyncio.Event = field(default_factory=asyncio.Event)
-    _uuids: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
-    _cut: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def ask(self, uuid: str, text: str) -> None:
-        self.asked.append(text)
-        self._uuids.put_nowait((uuid, text))
-
-    async def steps(self) -> AsyncIterator[Step | Answer]:
-        while True:
-            uuid, text = await self._uuids.get()
-            ends = [asyncio.create_task(end.wait()) for end in (self.free, self._cut)]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if self.free.is_set():
-                yield Answer(frozenset([uuid]), injected=False, text=text.upper(), reason="")
-            else:
-                yield Answer(frozenset(), injected=False, text="", reason="interrupted")
-
-    async def interrupt(self) -> None:
-        self._cut.set()
-
-    async def close(self) -> None:
-        """Nothing to end."""
-
-
-class DeafSession(Session):
-    """It can be bound and drained, and no prompt gets through to it."""
-
-    def prompt(self, request: PromptRequest) -> None:
-        raise RefusedError(503, f"{request.uuid} does not get through")
 
 
 @dataclass
@@ -277,11 +185,6 @@ class World(Place):
         return made
 
 
-def loopback() -> str:
-    """An address for a pod, on this machine."""
-    return ".".join(["127", *(str(1 + secrets.randbelow(250)) for _ in range(3))])
-
-
 def _running(address: str) -> dict[str, object]:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     common = {"image": "runner:1", "imageID": "x", "restartCount": 0}
@@ -297,18 +200,6 @@ def _running(address: str) -> dict[str, object]:
             {**common, "name": RUNNER_CONTAINER, "ready": True, "state": {"running": {"startedAt": now}}}
         ],
     }
-
-
-@asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[web.AppRunner]:
-    """Serve while the block runs; leaving breaks off what is under way."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.001, handler_cancellation=True)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
-        yield runner
-    finally:
-        await runner.cleanup()
 
 
 async def serve_kinds(api: ApiClient) -> None:

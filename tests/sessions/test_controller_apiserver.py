@@ -12,7 +12,7 @@ from agentsession.keys.grant import verify_grant
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ConflictError, NotFoundError
-from agentsession.kube.objects import KubeObject, annotations_of, key_of
+from agentsession.kube.objects import KubeObject, annotations_of, condition_of, key_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_LABEL
 from agentsession.sessions.controller import NotLeadingError
@@ -120,7 +120,7 @@ async def test_who_has_lost_the_lease_creates_no_pod(api: ApiClient, namespace: 
         session = await place.session()
 
         def leads() -> bool:
-            return not known or _phase(known[0].sessions.get(session.key)) != "Starting"
+            return not known or _reason(known[0].sessions.get(session.key)) != "Starting"
 
         async with leading(place, api, leads=leads) as (caches, _, leader):
             known.append(caches)
@@ -132,8 +132,8 @@ async def test_who_has_lost_the_lease_creates_no_pod(api: ApiClient, namespace: 
             await place.made(session)
 
 
-def _phase(session: KubeObject | None) -> object:
-    return session.get("status", {}).get("phase") if session is not None else None
+def _reason(session: KubeObject | None) -> str:
+    return condition_of(session, "Ready")[1] if session is not None else ""
 
 
 async def test_who_has_lost_the_lease_undoes_nothing(api: ApiClient, namespace: str) -> None:
@@ -195,7 +195,7 @@ async def test_sessions_that_wait_for_their_tenant_do_not_all_start_when_it_come
     for session in waiting[2:]:
         await world.says(session, "TenantAtCapacity")
     for session in waiting[:2]:
-        assert await world.pod(session) is not None
+        await world.made(session)
     await world.api.delete(AGENTSESSIONS, waiting[0].key)
     with suppress(NotFoundError):  # the garbage collector may be quicker
         await world.api.delete(PODS, world.pod_key(waiting[0]), grace_seconds=0)

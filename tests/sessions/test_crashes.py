@@ -21,7 +21,8 @@ from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, 
 from agentsession.resources.names import GRANT_ANNOTATION, RUNNER_LABEL, SESSION_LABEL
 from tests.kube.proxy import running
 
-from .inprocess import SECONDS, Agent, Place, leading, serve_kinds, surrounded
+from .inprocess import SECONDS, Place, leading, serve_kinds, surrounded
+from .standins import Agent
 
 pytestmark = pytest.mark.apiserver
 

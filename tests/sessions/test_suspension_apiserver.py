@@ -18,7 +18,8 @@ from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID
 from tests.kube.faults import Lose
 from tests.kube.proxy import running
 
-from .inprocess import SECONDS, Agent, DeafSession, Place, World, leading, serve_kinds, surrounded
+from .inprocess import SECONDS, Place, World, leading, serve_kinds, surrounded
+from .standins import Agent, DeafSession
 
 pytestmark = pytest.mark.apiserver
 

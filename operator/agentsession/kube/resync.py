@@ -7,6 +7,7 @@ import random
 from agentsession.kube.cache import Changed, Store
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError
+from agentsession.kube.objects import Key
 from agentsession.kube.resource import Resource
 
 INTERVAL = (300.0, 600.0)
@@ -27,13 +28,20 @@ async def resync(
 ) -> None:
     """List at once, then again and again, for ever; call on_change for each object that the store had wrong."""
     while True:
-        interval = INTERVAL
-        try:
-            found = await client.list(resource, label_selector=label_selector)
-        except ApiError as error:
-            interval = FAILED_INTERVAL
-            logger.warning("Listing %s: %s. Tried again within %d s.", resource.plural, error, interval[1])
-        else:
-            for key in store.replace(found.items, found.resource_version):
-                on_change(key, store.get(key))
-        await asyncio.sleep(random.uniform(*interval))  # noqa: S311
+        changed = await relist(client, resource, store, label_selector=label_selector, again=FAILED_INTERVAL[1])
+        for key in changed or ():
+            on_change(key, store.get(key))
+        await asyncio.sleep(random.uniform(*(FAILED_INTERVAL if changed is None else INTERVAL)))  # noqa: S311
+
+
+async def relist(
+    client: ApiClient, resource: Resource, store: Store, *, label_selector: str, again: float
+) -> set[Key] | None:
+    """Compare once; the keys that the store had wrong, None if the list failed. again: seconds until the caller's next
+    try, for the log."""
+    try:
+        found = await client.list(resource, label_selector=label_selector)
+    except ApiError as error:
+        logger.warning("Listing %s: %s. Tried again within %d s.", resource.plural, error, again)
+        return None
+    return store.replace(found.items, found.resource_version)

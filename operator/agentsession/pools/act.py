@@ -12,11 +12,12 @@ from agentsession.keys.membership import Membership
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError, NotFoundError, UnknownOutcomeError
-from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of
+from agentsession.kube.objects import Key, KubeObject, key_of
 from agentsession.kube.resource import PODS
 from agentsession.resources.names import MEMBERSHIP_ANNOTATION, pool_pod_name
 from agentsession.resources.pod import warm_pod
 from agentsession.resources.surroundings import Surroundings
+from agentsession.runners.deletion import delete_pod
 from agentsession.runners.podview import PodView
 
 
@@ -75,9 +76,7 @@ class Actor:
         known = self._caches.pods.get((namespace, pod.name))
         version = known["metadata"].get("resourceVersion", "") if known is not None else ""
         try:
-            left = await self._api.delete(PODS, (namespace, pod.name), uid=pod.uid, resource_version=version)
-            if is_terminating(left):  # no session is offered it, also if a watch tells of it late
-                self._caches.pods.observe("MODIFIED", left)
+            await delete_pod(self._api, self._caches.pods, (namespace, pod.name), pod.uid, resource_version=version)
         except NotFoundError:
             if known is not None:
                 self._caches.pods.observe("DELETED", known)

@@ -43,7 +43,7 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
         return Plan(unresolved(pool, seen.unresolved, now))
     present = [pod for pod in seen.runners if not pod.deleting and not _forgotten(pod, now)]
     youth = parse_duration(pool.spec.recycle.max_age)
-    fit = {pod.uid for pod in present if _is_of(pod, pool, seen.revision) and _age(pod, now) < youth}
+    fit = {pod.uid for pod in present if pod.made_for(pool.metadata.uid, seen.revision) and _age(pod, now) < youth}
     current, stale = [pod for pod in present if pod.uid in fit], [pod for pod in present if pod.uid not in fit]
     desired = _desired(pool, seen)
     leaving = _surplus(present, fit, desired) or _replaced(current, stale, desired, pool.spec.update.max_unavailable)
@@ -83,12 +83,6 @@ def _living(runners: Iterable[PodView]) -> list[PodView]:
 
 def _forgotten(pod: PodView, now: datetime) -> bool:
     return pod.ended and now - (pod.ended_at or pod.created or now) >= ENDED_HOLDS
-
-
-def _is_of(pod: PodView, pool: AgentPool, revision: str) -> bool:
-    """Whether a session may be given it. A pod without the operator's word on it never is."""
-    member = pod.membership
-    return member is not None and (member.pool_uid, member.revision) == (pool.metadata.uid, revision)
 
 
 def _age(pod: PodView, now: datetime) -> timedelta:

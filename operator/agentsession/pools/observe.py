@@ -3,22 +3,20 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from pydantic import ValidationError
-
-from agentsession.api.base import spec_errors
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool
 from agentsession.api.tenant import AgentTenant
 from agentsession.kube.caches import Caches
 from agentsession.kube.objects import Key, is_terminating, labels_of, uid_of
 from agentsession.resources.names import NETWORK_POLICY, POOL_LABEL, RUNNER_LABEL, SESSION_LABEL
-from agentsession.resources.network import network_policy, widened_by, widened_message
+from agentsession.resources.network import holds, widened_by, widened_message
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.claimants import POOL_EXHAUSTED, naming, waiting
 from agentsession.runners.podview import PodView, Views
 from agentsession.runners.requirements import no_tenant, wrong_model
+from agentsession.runners.tenants import Tenants
 from agentsession.runners.trouble import WIDENED, Trouble
 
 from .demand import Demand
@@ -40,19 +38,13 @@ class Observer:
         self._install = install
         self._surroundings = surroundings
         self._views = views
+        self._tenants = Tenants(caches.tenants)
         self._refused = refused
         self._demands: dict[Key, Demand] = {}
 
     def tenant(self, pool: AgentPool) -> AgentTenant | None:
         """The pool's tenant, if it is there and can be read."""
-        return self._read(pool)[0]
-
-    def _read(self, pool: AgentPool) -> tuple[AgentTenant | None, str | None]:
-        raw = self._caches.tenants.get((pool.metadata.namespace, pool.spec.tenant_ref.name))
-        try:
-            return (AgentTenant.model_validate(raw) if raw is not None else None), None
-        except ValidationError as error:
-            return None, spec_errors(error)
+        return self._tenants.find(_tenant_key(pool))[0]
 
     def user(self, namespace: str) -> int | None:
         """User id of the namespace's runners; None while it is not known, or is going."""
@@ -62,7 +54,7 @@ class Observer:
     def observe(self, pool: AgentPool, now: datetime) -> Observed:
         """The snapshot for one pool."""
         namespace, uid = pool.metadata.namespace, pool.metadata.uid
-        (tenant, problem), user = self._read(pool), self.user(namespace)
+        (tenant, problem), user = self._tenants.find(_tenant_key(pool)), self.user(namespace)
         lacking = no_tenant(tenant, problem, pool.spec.tenant_ref.name, namespace)
         unresolved = lacking or self._unresolved(pool, tenant, user)
         wanted = ""
@@ -87,7 +79,8 @@ class Observer:
             self.forget(pool.key)
             return 0
         sessions = naming(self._caches.sessions.in_namespace(pool.metadata.namespace), pool.metadata.name)
-        demand = self._demands.setdefault(pool.key, Demand(pool.status.desired_replicas, now))
+        if (demand := self._demands.get(pool.key)) is None:
+            demand = self._demands[pool.key] = Demand(pool.status.desired_replicas, now)
         return demand.size(sessions, runners, pool.spec.scaling.warm_percent / 100, now)
 
     def forget(self, key: Key) -> None:
@@ -107,5 +100,8 @@ class Observer:
         return None
 
     def _policy_holds(self, key: Key) -> bool:
-        policy = self._caches.policies.get(key)
-        return policy is not None and policy["spec"] == network_policy(key[0], self._install)["spec"]
+        return holds(self._caches.policies.get(key), key[0], self._install)
+
+
+def _tenant_key(pool: AgentPool) -> Key:
+    return pool.metadata.namespace, pool.spec.tenant_ref.name

@@ -39,6 +39,11 @@ def network_policy(namespace: str, install: Installation) -> dict[str, object]:
     }
 
 
+def holds(policy: Mapping[str, Any] | None, namespace: str, install: Installation) -> bool:
+    """Whether that object is the namespace's policy, as it has to be."""
+    return policy is not None and policy["spec"] == network_policy(namespace, install)["spec"]
+
+
 def widened_by(policies: Iterable[Mapping[str, Any]], labels: Mapping[str, str], vouched: Iterable[str]) -> str | None:
     """The first by name, of a namespace's NetworkPolicies, that lets a pod with those labels reach or hear more.
 

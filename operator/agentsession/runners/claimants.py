@@ -16,7 +16,7 @@ Serves = Callable[[str], object]
 
 
 def waiting(sessions: Iterable[KubeObject], pool: str, served: Serves) -> Iterator[KubeObject]:
-    """Those that wait for a runner of that pool. sessions: all of its namespace."""
+    """Those that wait for a runner of that pool. sessions: of its namespace."""
     return (item for item in sessions if _waits_for(item, pool) and not served(uid_of(item)))
 
 

@@ -61,6 +61,11 @@ class PodView:
         """Whether it was made for a pool, and claimed when its agent was connected."""
         return self.grant is not None and self.grant.claimed is not None
 
+    def made_for(self, pool_uid: str, revision: str) -> bool:
+        """Whether the operator made it for that pool, of that revision."""
+        member = self.membership
+        return member is not None and (member.pool_uid, member.revision) == (pool_uid, revision)
+
     @property
     def deleting(self) -> bool:
         return self.gone_by is not None

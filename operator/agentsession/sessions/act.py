@@ -12,7 +12,7 @@ from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import AlreadyExistsError, ConflictError, InvalidError, NotFoundError, UnknownOutcomeError
-from agentsession.kube.objects import Key, KubeObject, is_terminating, uid_of
+from agentsession.kube.objects import Key, KubeObject, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.resources.claim import claim_patch
 from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
@@ -20,6 +20,7 @@ from agentsession.resources.pod import session_pod
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.client import RunnerClient, RunnerError, RunnerRefusedError, Target
+from agentsession.runners.deletion import delete_pod
 from agentsession.runners.listeners import Listeners
 from agentsession_runner.protocol import PromptRequest, State
 
@@ -115,9 +116,7 @@ class Actor:
 
     async def _delete(self, key: Key, uid: str, grace_seconds: int | None) -> None:
         try:
-            pod = await self._api.delete(PODS, key, uid=uid, grace_seconds=grace_seconds)
-            if is_terminating(pod):  # nothing is begun with it, also if a watch tells of it late
-                self._caches.pods.observe("MODIFIED", pod)
+            await delete_pod(self._api, self._caches.pods, key, uid, grace_seconds=grace_seconds)
         except NotFoundError:  # and if it lost its label, no watch has told so
             self._forget(uid)
         except ConflictError:  # another pod has its name, or the server was asked at a bad moment

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from agentsession.api.base import is_true, spec_errors
+from agentsession.api.base import is_true
 from agentsession.api.conditions import FINISHED, SUSPENDED
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, PoolTemplate
@@ -19,13 +19,14 @@ from agentsession.kube.objects import KubeObject, is_terminating, key_of, labels
 from agentsession.kube.resource import CONFIGMAPS
 from agentsession.kube.versions import Versions
 from agentsession.resources.names import NETWORK_POLICY, SESSION_LABEL, claim_name, runner_pod_name
-from agentsession.resources.network import network_policy, widened_by
+from agentsession.resources.network import holds, widened_by
 from agentsession.resources.pod import revision, runner_labels, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.claimants import POOL_EXHAUSTED, waiting_before
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import PodView, Views, served_first
+from agentsession.runners.tenants import Tenants
 from agentsession.runners.trouble import Trouble
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
@@ -60,7 +61,7 @@ class Observer:
         self._meters = meters
         self._install = install
         self._views = views
-        self._tenants = Versions(AgentTenant.model_validate)
+        self._tenants = Tenants(caches.tenants)
         self._pools = Versions(AgentPool.model_validate)
         self._starting = starting
         self._claimed = claimed
@@ -73,7 +74,7 @@ class Observer:
         raw_pod, pod = pods[0] if pods else (None, None)
         runner = self._listeners.state(session.key, pod.uid) if pod is not None else None
         prompt, problem = await self._prompt(session, runner)
-        tenant, unreadable = self._tenant(namespace, session.spec.tenant_ref.name)
+        tenant, unreadable = self._tenants.find((namespace, session.spec.tenant_ref.name))
         pool = self._pool(session)
         template = template_of(session, pool)
         finished = is_true(session.status.conditions, FINISHED)
@@ -100,13 +101,6 @@ class Observer:
             lost_meters=self._lost_meters(session, pod),
             free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None and not finished else 0,
         )
-
-    def _tenant(self, namespace: str, name: str) -> tuple[AgentTenant | None, str | None]:
-        tenant = self._caches.tenants.get((namespace, name))
-        try:
-            return (self._tenants.of(tenant) if tenant is not None else None), None
-        except ValidationError as error:
-            return None, spec_errors(error)
 
     def _pods(self, session: AgentSession) -> list[tuple[KubeObject, PodView]]:
         """Those that are for the session, the one that is served first; and one that only has its runner's name."""
@@ -162,8 +156,7 @@ class Observer:
     def _namespace_ready(self, namespace: str) -> bool:
         if self._caches.namespaces.get(("", namespace)) is None or self._terminating(namespace):
             return False
-        policy = self._caches.policies.get((namespace, NETWORK_POLICY))
-        return policy is not None and policy["spec"] == network_policy(namespace, self._install)["spec"]
+        return holds(self._caches.policies.get((namespace, NETWORK_POLICY)), namespace, self._install)
 
     def _claim(self, tenant: AgentTenant | None) -> Claim | None:
         if tenant is None or tenant.spec.workspace is None:

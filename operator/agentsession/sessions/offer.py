@@ -62,8 +62,7 @@ def offer(
 
 
 def _ready(pod: PodView, pool: AgentPool, revision: str) -> bool:
-    member = pod.membership
-    ours = member is not None and (member.pool_uid, member.revision) == (pool.metadata.uid, revision)
+    ours = pod.made_for(pool.metadata.uid, revision)
     return ours and pod.grant is None and pod.ready and not pod.deleting and not pod.ended
 
 

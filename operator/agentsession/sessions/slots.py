@@ -56,7 +56,7 @@ def free_slots(
 def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], tenant: KubeObject) -> list[KubeObject]:
     """The sessions whose turn it is now: of those that wait at capacity, as many of the oldest as there are slots.
 
-    sessions, pods: all of the tenant's namespace.
+    sessions: of the tenant's namespace. pods: all of it.
     """
     name = tenant["metadata"]["name"]
     most = _most(tenant)
