@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from devcluster import binaries, progress
+from devcluster import binaries, files, progress, settings
 from devcluster.errors import DevclusterError
 from devcluster.images import REPOSITORY
 from devcluster.kubectl import kubectl
@@ -49,12 +49,23 @@ def install(kubeconfig: Path, values: Mapping[str, object]) -> None:
     Raises:
         DevclusterError: helm failed; the message is helm's, and what the pods wait for.
     """
-    with progress.step("chart: installing"):
+    busy = "chart: another process installs it, waiting"
+    with (
+        files.locked(settings.cache_dir() / ".helm.lock", lambda: progress.say(busy)),
+        progress.step("chart: installing"),
+    ):
+        forget_killed(kubeconfig)
         arguments = ["upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--values", "-"]
         try:
             helm(kubeconfig, *arguments, "--wait", "--timeout", "2m", stdin=json.dumps(values))
         except DevclusterError as error:
             raise DevclusterError(f"{error}\n{_last_words(kubeconfig)}") from error
+
+
+def forget_killed(kubeconfig: Path) -> None:
+    """Deletes the revision of a helm that was killed at work: any later one would be refused because of it."""
+    killed = f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
+    kubectl(kubeconfig, "delete", "secrets", "--namespace", NAMESPACE, "--selector", killed)
 
 
 def _last_words(kubeconfig: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from agentsession.resources import rbac
-from devcluster import binaries
+from devcluster import binaries, install
 from devcluster.controlplane import ControlPlane
 from tests.chart.helm import CHART, NAMESPACE, RELEASE, program, render
 
@@ -73,6 +73,19 @@ def test_a_first_install_makes_tenants_which_later_upgrades_own(cluster: Cluster
 
     cluster.install({**TENANT, "name": "other"})
     assert set(cluster.tenants()) == {"other"}
+    cluster.install(TENANT)
+
+
+def test_a_helm_that_was_killed_keeps_no_later_one_out(cluster: Cluster) -> None:
+    """As `make demo` finds it when it is run again after a crash."""
+    upgrade = ["upgrade", RELEASE, str(CHART), "--namespace", NAMESPACE, "--wait"]  # for pods, which nobody makes here
+    pending = ["get", "secrets", "-n", NAMESPACE, "-l", "owner=helm,status=pending-upgrade", "-o", "name"]
+    with subprocess.Popen([cluster.programs["helm"], *upgrade], env=cluster.environment) as helm:
+        while not cluster.run("kubectl", *pending).stdout:
+            assert helm.poll() is None
+        helm.kill()
+    assert "another operation" in cluster.run("helm", *upgrade).stderr
+    install.forget_killed(Path(cluster.environment["KUBECONFIG"]))
     cluster.install(TENANT)
 
 
