@@ -31,9 +31,24 @@ def test_counters_add_up() -> None:
 def test_one_estimate_marks_the_whole() -> None:
     ledger = Ledger("one")
     session = build.parsed_session()
-    ledger.bill(session, Tokens(1, estimated=True), Decimal(0))
-    ledger.bill(session, Tokens(1), Decimal(0))
+    for tokens in (Tokens(1, estimated=True), Tokens(1)):
+        ledger.begin(session, build.NOW)
+        ledger.bill(session, tokens, Decimal(0))
     assert ledger.report(0).sessions[0].meter.estimated
+
+
+def test_what_is_under_way_is_open_until_it_is_billed() -> None:
+    ledger = Ledger("one")
+    session = build.parsed_session()
+    told = []
+    for step in (ledger.begin, ledger.begin):
+        step(session, build.NOW)
+        told.append(ledger.report(0).sessions[0].open)
+    for _ in range(2):
+        seen = ledger.sequence
+        ledger.bill(session, Tokens(), Decimal(0))
+        told.append(ledger.report(seen).sessions[0].open)
+    assert told == [1, 2, 1, 0]
 
 
 def test_only_what_is_new_is_told() -> None:

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from agentsession.api.report import SessionUsage
 from agentsession.api.session import AgentSessionStatus
-from agentsession.sessions.decide import decide
+from agentsession.sessions.decide import POLL, decide
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import DeleteRunner, DeleteSession
 
@@ -23,6 +24,40 @@ def test_a_turn_that_failed_at_the_limit_says_the_limit() -> None:
     assert at_first.settle_usage
     settled = plan(session(before), observed(pod=pod(), runner=failed, usage=[served(stopped="TurnLimit")]))
     assert reason(settled) == "False TurnLimitReached"
+
+
+def _over(told: SessionUsage) -> AgentSessionStatus:
+    """The status of a session that its wall clock has just ended."""
+    before = AgentSessionStatus(turns=[known()])
+    return plan(session(before), observed(pod=ended_pod("WallClockExceeded"), usage=[told])).status
+
+
+def test_what_was_under_way_at_the_end_is_waited_for() -> None:
+    over = _over(served(open=1))
+    assert over.usage is not None
+    assert [(m.settled, m.estimated) for m in over.usage.meters] == [(False, False)]
+    waits = plan(session(over), observed(usage=[served(open=1)]))
+    assert (waits.status, waits.requeue_after) == (over, POLL)
+    billed = plan(session(over), observed(usage=[served(output=7)]))
+    assert billed.status.usage is not None
+    assert [(m.output_tokens, m.settled, m.estimated) for m in billed.status.usage.meters] == [(7, True, False)]
+    assert billed.requeue_after is None
+
+
+def test_what_was_under_way_when_its_egress_process_went_is_estimated() -> None:
+    over = _over(served(open=1))
+    lost = plan(session(over), observed(usage=[served(open=1)], lost_meters=frozenset(["e-1", "unseen"])))
+    assert lost.status.usage is not None
+    assert [(m.incarnation, m.settled, m.estimated) for m in lost.status.usage.meters] == [("e-1", True, True)]
+    assert lost.requeue_after is None
+    later = plan(session(lost.status), observed(lost_meters=frozenset(["e-1", "e-2"])))
+    assert later.status == lost.status
+
+
+def test_a_process_that_goes_after_all_is_told_takes_nothing_with_it() -> None:
+    over = _over(served())
+    gone = plan(session(over), observed(lost_meters=frozenset(["e-1"])))
+    assert (gone.status, gone.requeue_after) == (over, None)
 
 
 def test_an_image_that_is_withdrawn_does_not_touch_what_runs() -> None:

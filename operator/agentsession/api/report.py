@@ -22,6 +22,8 @@ class SessionUsage(StatusModel):
     namespace: str
     session_name: str
     meter: Meter
+    open: int = 0
+    """Requests under way, which the meter counts and has not billed."""
     first_request: Timestamp | None = None
     stopped: Literal["TurnLimit"] | None = None
     """Set when the plane refuses further requests because of a limit."""

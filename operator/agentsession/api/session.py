@@ -263,7 +263,7 @@ class Meter(StatusModel):
     estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
     final: bool = Field(default=False, description="Whether the process has ended, and this is all that it served.")
     settled: bool = Field(
-        default=False, description="Whether this was all when the session was last suspended, and nothing came since."
+        default=False, description="Whether no request was under way when the session ended or was last suspended."
     )
 
 

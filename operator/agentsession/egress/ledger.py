@@ -21,6 +21,7 @@ class _Account:
     name: str
     first_request: datetime | None = None
     requests: int = 0
+    open: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     cost_usd: Decimal = Decimal(0)
     stopped: Literal["TurnLimit"] | None = None
@@ -48,16 +49,18 @@ class Ledger:
         return elsewhere + (account.requests if account else 0)
 
     def begin(self, session: AgentSession, now: datetime) -> None:
-        """Count one request; it stays counted whatever becomes of it."""
+        """Count one request; it stays counted whatever becomes of it, and open until it is billed."""
         account = self._account(session)
         account.first_request = account.first_request or now
         account.requests += 1
+        account.open += 1
         account.stopped = None
         account.changed = self._next()
 
     def bill(self, session: AgentSession, tokens: Tokens, cost_usd: Decimal) -> None:
-        """Add what one answer used."""
+        """End one request: add what its answer used."""
         account = self._account(session)
+        account.open -= 1
         account.tokens += tokens
         account.cost_usd += cost_usd
         account.changed = self._next()
@@ -116,6 +119,7 @@ class Ledger:
             session_uid=uid,
             namespace=account.namespace,
             session_name=account.name,
+            open=account.open,
             first_request=account.first_request,
             stopped=account.stopped,
             meter=Meter(

@@ -8,6 +8,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import aiohttp
 from aiohttp import web
@@ -151,10 +152,11 @@ class ModelRoute:
     def _settle(self, exchange: Exchange, seconds: float) -> None:
         """Bill what the answer used, and write it down."""
         served, screened = exchange.call.admitted.served, exchange.screened
-        tokens = Tokens()
-        if screened.route == MESSAGES and (exchange.usage.began or exchange.broken_off):
-            tokens = exchange.usage.tokens()
-            price = cost(screened.model, tokens)
+        tokens, price = Tokens(), Decimal(0)
+        if screened.route == MESSAGES:
+            if exchange.usage.began or exchange.broken_off:
+                tokens = exchange.usage.tokens()
+                price = cost(screened.model, tokens)
             self.ledger.bill(served.session, tokens, price)
             metrics.count_tokens(tokens, price)
         metrics.count_request(screened.route, exchange.outcome())

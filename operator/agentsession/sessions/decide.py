@@ -25,9 +25,10 @@ from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
 from .suspension import suspend
 from .turns import Progress, progress
+from .usage import doubtful
 
 POLL = timedelta(seconds=5)
-"""How soon to look again for what no watch tells: a ConfigMap."""
+"""How soon to look again for what no watch tells: a ConfigMap, an egress process that is gone."""
 WAIT = timedelta(seconds=30)
 """How soon a session at capacity looks again; a slot that becomes free wakes the oldest at once."""
 MOST_REFUSALS = 3
@@ -204,7 +205,7 @@ def _after_finish(session: AgentSession, seen: Observed, now: datetime) -> Plan:
             return Plan(session.status, [DeleteSession()])
         left = None  # the pod's deletion brings the session back
     actions, again = remove(seen.pod, now, _grace(session, seen)) if seen.pod is not None else ([], None)
-    return Plan(status, actions, _soonest(left, again))
+    return Plan(status, actions, _soonest(left, again, POLL if doubtful(status.usage) else None))
 
 
 def _on_a_silent_node(

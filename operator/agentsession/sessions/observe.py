@@ -36,6 +36,7 @@ from .observed import Observed
 from .offer import POOL_NOT_FOUND, Offer, offer, template_of
 from .slots import Slot, free_slots
 from .turns import turn_uuid
+from .usage import doubtful
 
 MAX_PROMPT = 131072
 
@@ -202,13 +203,11 @@ class Observer:
         return text, None
 
     def _lost_meters(self, session: AgentSession, pod: PodView | None) -> frozenset[str]:
-        """What was settled at a suspension is not doubted again: neither its meters, nor turns of an earlier pod."""
+        """What was settled is not doubted again: neither its meters, nor turns of an earlier pod."""
         if is_true(session.status.conditions, SUSPENDED):
             return frozenset()
-        meters = session.status.usage.meters if session.status.usage is not None else []
-        served = {meter.incarnation for meter in meters if not (meter.final or meter.settled)}
         busy = [turn for turn in session.status.turns if turn.finished is None or _may_be_by(pod, turn.finished)]
-        return self._meters.lost(served, [(turn.started, turn.finished) for turn in busy])
+        return self._meters.lost(doubtful(session.status.usage), [(turn.started, turn.finished) for turn in busy])
 
     def _free_slots(self, raw: KubeObject, tenant: AgentTenant) -> int:
         namespace = raw["metadata"]["namespace"]

@@ -27,7 +27,7 @@ from .observed import Observed
 from .offer import COLD_START
 from .turns import ENDED, Progress
 from .turns import started as turns_started
-from .usage import merged, settled
+from .usage import doubtful, merged, settled
 
 CHECKED = {"NotContained", "ContainmentCheckFailed"}
 CONTAINMENT = {*CHECKED, WIDENED}
@@ -142,7 +142,7 @@ def suspended(session: AgentSession, seen: Observed, now: datetime) -> AgentSess
         Mark(SUSPENDED, "True", "Suspended", f"{kept}; it goes on when spec.suspend is false"),
     ]
     status = _talked(_status(session, "Suspended", marks, now), seen, list(session.status.turns), session.status.result)
-    status.usage = settled(status.usage)
+    status.usage = settled(status.usage, seen.usage)
     status.pod_name = None
     return status
 
@@ -168,6 +168,7 @@ def finished(
     if why is not None and (talk.open or result is None):
         result = Result(text=result.text if result else "", is_error=True, reason=why.reason)
     status = _talked(_status(session, "Succeeded" if why is None else "Failed", marks, now), seen, turns, result)
+    status.usage = settled(status.usage, seen.usage)
     status.timings.finished = now
     _placed(status, seen)
     _claimed(status, seen)  # an operator that died after the claim has not told of it
@@ -175,11 +176,14 @@ def finished(
 
 
 def late_usage(session: AgentSession, seen: Observed) -> AgentSessionStatus:
-    """After the end only usage can still move: a request that was under way may be counted late.
+    """After the end only usage can still move: a request that was under way is billed when it is cut off, or nobody
+    knows what it used if its egress process is gone.
 
     What may be changed in a finished session (its ttl, its limits) has nothing left to say in status.
     """
-    usage = merged(session.status.usage, seen.usage)
+    gone = doubtful(session.status.usage) & seen.lost_meters
+    reports = [item for item in seen.usage if item.meter.incarnation not in gone]
+    usage = settled(merged(session.status.usage, reports, gone), reports)
     return session.status.model_copy(update={"usage": usage, "observed_generation": session.metadata.generation})
 
 

@@ -9,11 +9,19 @@ from agentsession.api.session import AgentSessionStatus, Meter, Usage
 UNHEARD = "unheard"
 
 
-def settled(usage: Usage | None) -> Usage | None:
-    """Usage of which all is told: no process serves the session any more. One that ends later takes nothing with it."""
+def settled(usage: Usage | None, reports: Iterable[SessionUsage]) -> Usage | None:
+    """Usage of a session that no runner serves any more: where no request is under way all is told, and a process that
+    ends later takes nothing with it."""
     if usage is None:
         return None
-    return usage.model_copy(update={"meters": [m.model_copy(update={"settled": True}) for m in usage.meters]})
+    busy = {report.meter.incarnation for report in reports if report.open}
+    meters = [meter.model_copy(update={"settled": meter.incarnation not in busy}) for meter in usage.meters]
+    return usage.model_copy(update={"meters": meters})
+
+
+def doubtful(usage: Usage | None) -> set[str]:
+    """The processes of which it is not known whether all is told."""
+    return {m.incarnation for m in usage.meters if not (m.final or m.settled)} if usage is not None else set()
 
 
 def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] = frozenset()) -> Usage | None:

@@ -19,8 +19,9 @@ from agentsession.keys.keyring import Keyring
 PERIOD = 2.0
 PULL_SECONDS = 2.0
 """How long to wait for one process."""
-SILENT_SECONDS = 0.25
-"""The same for one that did not answer the last times: who settles must not wait for what is gone."""
+SILENT_SECONDS = 1.0
+"""The same for one that did not answer the last times: who settles must not wait for what is gone, and what is only
+slow must be heard again."""
 SETTLE_TRIES = 2
 HANDOVER = timedelta(seconds=10)
 """What a session was served so shortly before this operator began may not be in its status yet."""
