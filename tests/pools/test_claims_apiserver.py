@@ -112,6 +112,20 @@ async def test_who_comes_when_none_is_left_waits_its_turn(world: World, nodes: N
     assert sorted(nodes.asked()) == ["hello"] * 4
 
 
+async def test_who_waits_has_a_ticket_and_is_served_by_it(world: World, nodes: Nodes) -> None:
+    await world.pool(1)
+    sessions = [await claim(world, f"s{number}", onExhausted="Wait") for number in range(4)]
+    for item in sessions:
+        await world.says(item, "PoolExhausted")
+    tickets = {(await world.now(item)).status.ticket: item for item in sessions}
+    assert sorted(filter(None, tickets)) == [1, 2, 3, 4]
+    for number in range(1, 5):
+        await until(world, lambda now, number=number: now.status.now_serving == number)  # type: ignore[misc]
+        await nodes.start(1)
+        await world.says(tickets[number], "Connected")
+    await until(world, lambda now: now.status.now_serving is None)
+
+
 async def test_a_pool_that_sizes_itself_begins_with_who_waits_and_stays_within_its_bounds(
     world: World, nodes: Nodes
 ) -> None:

@@ -37,7 +37,9 @@ def warm(name: str, revision: str = CURRENT, **fields: Any) -> PodView:
 
 
 def seen(*runners: PodView, **fields: Any) -> Observed:
-    return replace(Observed(None, CURRENT, list(runners), claimed=0, waiting=0, demand=0, refused=None), **fields)
+    return replace(
+        Observed(None, CURRENT, list(runners), claimed=0, waiting=0, now_serving=None, demand=0, refused=None), **fields
+    )
 
 
 def plan(of: AgentPool, what: Observed) -> Plan:

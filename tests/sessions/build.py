@@ -186,6 +186,7 @@ def observed(**fields: Any) -> Observed:
             prompt_problem=None,
             template=TEMPLATE,
             offer=None,
+            ticket=None,
             claimed_before=False,
             pod=None,
             strays=[],

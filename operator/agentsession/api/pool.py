@@ -106,6 +106,11 @@ class AgentPoolStatus(StatusModel):
     ready_replicas: int = Field(default=0, description="Runners that a session would be given now.")
     claimed_replicas: int = Field(default=0, description="Runners of this pool that serve a session.")
     desired_replicas: int = Field(default=0, description="Unclaimed runners that the pool is to have.")
+    now_serving: int | None = Field(
+        default=None,
+        description="Ticket of the session that is given the next runner: lower ones were served, or have left. Not "
+        "set while nobody waits.",
+    )
     revision: str = Field(default="", max_length=63, description="Of the template as runners are made from it now.")
     updated_replicas: int = Field(default=0, description="Unclaimed runners of that revision.")
     selector: str = Field(default="", max_length=253, description="Of the unclaimed runners, for /scale.")

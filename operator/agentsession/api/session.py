@@ -31,7 +31,7 @@ class PoolRef(SpecModel):
     name: ShortName = Field(description="Name of the AgentPool.")
     on_exhausted: Literal["ColdStart", "Wait"] = Field(
         default="ColdStart",
-        description="What to do while it has no runner ready: start one for this session alone, or wait, oldest first.",
+        description="What to do while it has no runner ready: start one for this session alone, or wait with a ticket.",
     )
 
 
@@ -330,6 +330,11 @@ class AgentSessionStatus(StatusModel):
     session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
     pod_name: str | None = Field(default=None, max_length=63)
     workspace: WorkspaceStatus | None = None
+    ticket: int | None = Field(
+        default=None,
+        description="Its number among those that wait for a runner of its pool, given once: status.nowServing of the "
+        "AgentPool says whose turn it is.",
+    )
     start_type: Literal["Cold", "Warm", "Resumed"] | None = None
     timings: Timings = Timings()
     turns: list[Turn] = Field(

@@ -13,7 +13,7 @@ from agentsession.resources.network import holds, widened_by, widened_message
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.claimants import POOL_EXHAUSTED, naming, waiting
+from agentsession.runners.claimants import POOL_EXHAUSTED, naming, ticket_of, waiting
 from agentsession.runners.podview import PodView, Views
 from agentsession.runners.requirements import no_tenant, wrong_model
 from agentsession.runners.tenants import Tenants
@@ -64,12 +64,14 @@ class Observer:
         free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
         runners = [self._views.of(pod) for pod in free]
         exhausted = self._caches.waiting(namespace, POOL_EXHAUSTED)
+        waits = list(waiting(exhausted, pool.metadata.name, self._caches.pods.indexed))
         return Observed(
             unresolved=unresolved,
             revision=wanted,
             runners=runners,
             claimed=len(pods) - len(free),
-            waiting=sum(1 for _ in waiting(exhausted, pool.metadata.name, self._caches.pods.indexed)),
+            waiting=len(waits),
+            now_serving=min((ticket for item in waits if (ticket := ticket_of(item)) is not None), default=None),
             demand=self._demand(pool, runners, now),
             refused=self._refused.get(pool.key),
         )

@@ -28,6 +28,8 @@ class Observed:
     claimed: int
     waiting: int
     """Sessions that wait for a runner of the pool."""
+    now_serving: int | None
+    """Lowest ticket of those."""
     demand: int
     """Runners that the arrival of sessions asks for; 0 if the pool does not size itself."""
     refused: Refused | None

@@ -76,6 +76,7 @@ def running(pool: AgentPool, seen: Observed, counts: Counts, now: datetime) -> A
         pod.membership is not None and pod.membership.revision == seen.revision for pod in counts.present
     )
     status.desired_replicas = counts.desired
+    status.now_serving = seen.now_serving
     status.revision = seen.revision
     status.selector = f"{POOL_LABEL}={pool.metadata.uid},!{SESSION_LABEL}"
     return status

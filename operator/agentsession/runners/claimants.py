@@ -1,4 +1,4 @@
-"""Which sessions wait for a runner of a pool, the oldest first. Pure."""
+"""Which sessions wait for a runner of a pool, and in what order: by the tickets that they were given. Pure."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,8 @@ from agentsession.kube.objects import KubeObject, condition_of, uid_of
 POOL_EXHAUSTED = "PoolExhausted"
 """It waits for a runner of its pool."""
 
-
+Turn = tuple[float, str, str]
+"""Of two that wait, the lower is served first."""
 Serves = Callable[[str], object]
 """Whether a runner serves the session of that uid: its status may not say so yet."""
 
@@ -21,14 +22,14 @@ def waiting(sessions: Iterable[KubeObject], pool: str, served: Serves) -> Iterat
 
 
 def waiting_before(session: AgentSession, sessions: Iterable[KubeObject], pool: str, served: Serves) -> int:
-    """How many older sessions wait for one."""
-    mine = _age_of(session)
-    return sum(age(other) < mine for other in waiting(sessions, pool, served))
+    """How many wait for one whose turn comes before its own."""
+    mine = _turn_of(session)
+    return sum(turn(other) < mine for other in waiting(sessions, pool, served))
 
 
 def next_claimants(sessions: Iterable[KubeObject], pool: str, served: Serves, ready: int) -> list[KubeObject]:
-    """The oldest of those that wait, as many as the pool has runners ready."""
-    return heapq.nsmallest(ready, waiting(sessions, pool, served), key=age)
+    """Of those that wait the first, as many as the pool has runners ready."""
+    return heapq.nsmallest(ready, waiting(sessions, pool, served), key=turn)
 
 
 def naming(sessions: Iterable[KubeObject], pool: str) -> list[KubeObject]:
@@ -45,8 +46,21 @@ def pool_of(session: KubeObject) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _waits_for(session: KubeObject, pool: str) -> bool:
-    return pool_of(session) == pool and condition_of(session, READY)[1] == POOL_EXHAUSTED and not suspended(session)
+def ticket_of(session: KubeObject) -> int | None:
+    """Its number among those that wait for its pool; None if it never had to."""
+    status = session.get("status")
+    ticket = status.get("ticket") if isinstance(status, dict) else None
+    return ticket if isinstance(ticket, int) else None
+
+
+def turn(session: KubeObject) -> Turn:
+    """By ticket; who has none comes after those that have one, the older first."""
+    return _turn(ticket_of(session), *age(session))
+
+
+def age(session: KubeObject) -> tuple[str, str]:
+    """The older, the lower."""
+    return session["metadata"].get("creationTimestamp", ""), session["metadata"]["name"]
 
 
 def suspended(session: KubeObject) -> bool:
@@ -55,11 +69,15 @@ def suspended(session: KubeObject) -> bool:
     return isinstance(spec, dict) and spec.get("suspend") is True
 
 
-def age(session: KubeObject) -> tuple[str, str]:
-    """The older, the lower."""
-    return session["metadata"].get("creationTimestamp", ""), session["metadata"]["name"]
+def _waits_for(session: KubeObject, pool: str) -> bool:
+    return pool_of(session) == pool and condition_of(session, READY)[1] == POOL_EXHAUSTED and not suspended(session)
 
 
-def _age_of(session: AgentSession) -> tuple[str, str]:
+def _turn(ticket: int | None, created: str, name: str) -> Turn:
+    return (float("inf") if ticket is None else ticket), created, name
+
+
+def _turn_of(session: AgentSession) -> Turn:
     created = session.metadata.creation_timestamp
-    return created.strftime("%Y-%m-%dT%H:%M:%SZ") if created is not None else "", session.metadata.name
+    text = created.strftime("%Y-%m-%dT%H:%M:%SZ") if created is not None else ""
+    return _turn(session.status.ticket, text, session.metadata.name)

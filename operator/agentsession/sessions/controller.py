@@ -201,6 +201,7 @@ class SessionController:
             logger.info("session %s/%s is %s", *key, after.phase)
 
     def _forget(self, key: Key) -> None:
+        self._observer.forget(key)
         self._listeners.forget(key)
         self._meters.forget(key)
         self._written.pop(key, None)

@@ -66,7 +66,7 @@ def _without_runner(
         return _finish(session, seen, talk, lost if told is None or told.reason == "RunnerExited" else told, now)
     if seen.namespace_terminating:
         going = Trouble("NamespaceNotReady", f"namespace {session.metadata.namespace} is being deleted")
-        return Plan(report.waiting(session, going, now))
+        return Plan(report.waiting(session, going, now, None))
     if (refused := refusal(session, install)) is not None:
         return Plan(report.refused(session, refused, now))
     if (missing := unresolved(session, seen)) is not None:
@@ -93,17 +93,17 @@ def _start(session: AgentSession, seen: Observed, now: datetime) -> Plan:
     if offer.runner is not None:
         return _claim(session, seen, offer.runner, now)
     if offer.none is not None and offer.none.reason == POOL_EXHAUSTED:
-        return _waits(session, offer.none, now)
+        return _waits(session, offer.none, now, seen.ticket)
     status = report.starting(session, seen, offer.none or STARTING, now, started=True)
     return Plan(status, [CreateRunner()], timedelta(0))  # what befell the pod before its grant, no watch tells
 
 
-def _waits(session: AgentSession, why: Trouble, now: datetime) -> Plan:
+def _waits(session: AgentSession, why: Trouble, now: datetime, ticket: int | None = None) -> Plan:
     """Whoever frees what it waits for wakes those that say so in status: once it does, it looks again, so that what
     became free meanwhile is not missed."""
     ready = condition(session.status.conditions, READY)
     told = ready is not None and ready.reason == why.reason
-    return Plan(report.waiting(session, why, now), requeue_after=WAIT if told else timedelta(0))
+    return Plan(report.waiting(session, why, now, ticket), requeue_after=WAIT if told else timedelta(0))
 
 
 def _claim(session: AgentSession, seen: Observed, runner: PodView, now: datetime) -> Plan:

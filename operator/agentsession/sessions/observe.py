@@ -15,7 +15,7 @@ from agentsession.api.values import WRITTEN
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import KubeObject, is_terminating, key_of, labels_of, uid_of
+from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, labels_of, uid_of
 from agentsession.kube.resource import CONFIGMAPS
 from agentsession.kube.versions import Versions
 from agentsession.resources.names import NETWORK_POLICY, SESSION_LABEL, claim_name, runner_pod_name
@@ -27,6 +27,7 @@ from agentsession.runners.claimants import POOL_EXHAUSTED, waiting_before
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import PodView, Views, served_first
 from agentsession.runners.tenants import Tenants
+from agentsession.runners.tickets import Tickets
 from agentsession.runners.trouble import Trouble
 from agentsession.usage.meters import Meters
 from agentsession_runner.protocol import State
@@ -64,6 +65,7 @@ class Observer:
         self._views = views
         self._tenants = Tenants(caches.tenants)
         self._pools = Versions(AgentPool.model_validate)
+        self._tickets = Tickets(caches.sessions)
         self._starting = starting
         self._claimed = claimed
         self._surroundings = surroundings
@@ -79,6 +81,7 @@ class Observer:
         pool = self._pool(session)
         template = template_of(session, pool)
         finished = is_true(session.status.conditions, FINISHED)
+        offered = self._offer(session, tenant, pool, template) if pod is None and _may_claim(session) else None
         return Observed(
             tenant=tenant,
             tenant_problem=unreadable,
@@ -91,7 +94,8 @@ class Observer:
             prompt=prompt,
             prompt_problem=problem,
             template=template,
-            offer=self._offer(session, tenant, pool, template) if pod is None and _may_claim(session) else None,
+            offer=offered,
+            ticket=self._ticket(session, pool, offered),
             claimed_before=pod is None
             and (session.status.start_type == "Warm" or session.metadata.uid in self._claimed),
             pod=pod,
@@ -147,12 +151,23 @@ class Observer:
         return offer(session, pool, wanted, current, runners, self._ahead(session, pool))
 
     def _ahead(self, session: AgentSession, pool: AgentPool) -> int:
-        """Older sessions that wait for a runner of that pool, and are not being given one."""
+        """Sessions that wait for a runner of that pool before it, and are not being given one."""
         starting = {slot.session_uid for slot in self._starting}
         waiting = self._caches.waiting(session.metadata.namespace, POOL_EXHAUSTED)
         return waiting_before(
             session, waiting, pool.metadata.name, lambda uid: uid in starting or self._caches.pods.indexed(uid)
         )
+
+    def _ticket(self, session: AgentSession, pool: AgentPool | None, offered: Offer | None) -> int | None:
+        """That it holds, or a new one if it begins to wait."""
+        if session.status.ticket is not None or pool is None or offered is None or offered.none is None:
+            self._tickets.forget(session.key)
+            return session.status.ticket
+        return self._tickets.give(pool, session.key) if offered.none.reason == POOL_EXHAUSTED else None
+
+    def forget(self, key: Key) -> None:
+        """The session is gone."""
+        self._tickets.forget(key)
 
     def _namespace_ready(self, namespace: str) -> bool:
         if self._caches.namespaces.get(("", namespace)) is None or self._terminating(namespace):

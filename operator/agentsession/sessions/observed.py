@@ -34,6 +34,8 @@ class Observed:
     """What its runner is to be; None while that is left to a pool that is not there."""
     offer: Offer | None
     """What its pool has for it; None if it names none, or does not start warm any more."""
+    ticket: int | None
+    """Its number in the queue of that pool; None if it has never waited there."""
     claimed_before: bool
     """A warm runner was given to it and is gone: what that one did is known only once all usage is pulled."""
     pod: PodView | None

@@ -43,7 +43,7 @@ def offer(
 ) -> Offer:
     """wanted, current: revisions of what the session asks for and of what the pool makes now.
 
-    runners: the pool's pods that nobody is claiming. ahead: older sessions that wait for one of them.
+    runners: the pool's pods that nobody is claiming. ahead: sessions that wait for one of them before it.
     """
     name = pool.metadata.name
     if pool.spec.tenant_ref != session.spec.tenant_ref:
@@ -57,7 +57,8 @@ def offer(
     if len(ready) > ahead:
         return Offer(runner=ready[ahead])
     if session.spec.pool_ref is not None and session.spec.pool_ref.on_exhausted == "Wait":
-        return Offer(none=Trouble(POOL_EXHAUSTED, f"AgentPool {name} has no runner ready: this session waits its turn"))
+        why = f"AgentPool {name} has no runner ready: status.nowServing there says when status.ticket here is served"
+        return Offer(none=Trouble(POOL_EXHAUSTED, why))
     return Offer(none=Trouble(COLD_START, f"AgentPool {name} has no runner ready: {ALONE}"))
 
 

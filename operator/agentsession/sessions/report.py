@@ -68,9 +68,11 @@ def unresolved(session: AgentSession, why: Trouble, now: datetime) -> AgentSessi
     return _status(session, "Pending", marks, now)
 
 
-def waiting(session: AgentSession, why: Trouble, now: datetime) -> AgentSessionStatus:
+def waiting(session: AgentSession, why: Trouble, now: datetime, ticket: int | None) -> AgentSessionStatus:
     """All is well, and it is not its turn."""
-    return _status(session, "Pending", [*_resolved(), *_not_ready(why), *_resuming(session)], now)
+    status = _status(session, "Pending", [*_resolved(), *_not_ready(why), *_resuming(session)], now)
+    status.ticket = ticket or status.ticket
+    return status
 
 
 def starting(
