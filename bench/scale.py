@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 from devcluster import progress
+from tests.scale.burst import WAITS, check, empty, fill, out_of_turn
 from tests.scale.finished import finished_sessions
 from tests.scale.operators import Operator
-from tests.scale.world import World, world
+from tests.scale.world import NAMESPACES, World, world
 
 from .command import ended_in_folder
 from .figures import p95, verdict
@@ -64,6 +65,39 @@ async def crowd(made: World, count: int) -> None:
         grown = 1024 * (memory[1] - memory[0]) / count
         steps = "before {:.0f}   Ready {:.0f}   ended {:.0f}   deleted {:.0f}".format(*memory)
         _line(f"{role}'s memory, MiB", f"{steps}   ({grown:.0f} KiB per session that is Ready)")
+
+
+async def burst(made: World, count: int, runners: int) -> None:
+    """So many sessions at once on pools that have so many runners together; each waits for its turn."""
+    roles = await _roles(made)
+    each = runners // len(NAMESPACES)
+    with progress.step(f"pools of {runners} runners together"):
+        await fill(made, each)
+    before = await _samples(made, roles)
+    made.runners.free.clear()
+    began = time.monotonic()
+    with progress.step(f"{count} sessions claim them, to Ready"):
+        keys = await made.create(count, "burst", **WAITS)
+        await made.until(lambda: not made.left("Ready", keys), seconds=1800)
+    seconds = time.monotonic() - began
+    check(made, keys)
+    ready = await _samples(made, roles)
+    with progress.step(f"{count} sessions, to their end, and deleted with the pools"):
+        made.runners.free.set()
+        await made.until(lambda: not made.left("Finished", keys), seconds=1800)
+        late = out_of_turn(made, keys)
+        await empty(made)
+        await made.delete(keys)
+        await _calm(made)
+    after = await _samples(made, roles)
+    spans = [made.moments[key]["Ready"] - made.moments[key]["created"] for key in keys]
+    print(f"\n{count} sessions at once on pools of {runners} runners: each Ready once, with a runner of its own")
+    _line("create to Ready, s", f"p50 {statistics.median(spans):.1f}   p95 {p95(spans):.1f}   last {max(spans):.1f}")
+    _line("to Ready, sessions/s", f"{count / seconds:.1f}")
+    _line("served after its turn, places at most", f"{late}")
+    _line("leader's CPU per session, ms", f"to Ready {1000 * (ready['leader'].cpu - before['leader'].cpu) / count:.1f}")
+    memory = [sample["leader"].memory / MIB for sample in (before, ready, after)]
+    _line("leader's memory, MiB", "before {:.0f}   Ready {:.0f}   deleted {:.0f}".format(*memory))
 
 
 async def failover(made: World, signum: signal.Signals, times: int) -> None:
@@ -148,15 +182,18 @@ def _line(label: str, said: str, bar: float | None = None, value: float = 0.0) -
 
 async def run(args: argparse.Namespace, folder: Path) -> None:
     """Measure and print."""
-    async with world(folder, max(args.sessions)) as made:
+    async with world(folder, max([*args.sessions, args.burst])) as made:
         for _ in range(2):
             await made.operators.start()
         await crowd(made, 20)  # so that both replicas have done everything once
         for count in args.sessions:
             await crowd(made, count)
+        if args.burst:
+            await burst(made, args.burst, args.pool)
         print()
-        for signum in MAX_FAILOVER:
-            await failover(made, signum, args.failovers)
+        if args.failovers:
+            for signum in MAX_FAILOVER:
+                await failover(made, signum, args.failovers)
         if args.objects:
             await objects(made, args.objects)
         print(
@@ -167,7 +204,9 @@ async def run(args: argparse.Namespace, folder: Path) -> None:
 def main() -> int:
     """Command line. 1: something failed and was said."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
-    parser.add_argument("--sessions", type=int, nargs="+", default=[500, 2000], help="at once (default: 500 2000)")
+    parser.add_argument("--sessions", type=int, nargs="*", default=[500, 2000], help="at once (default: 500 2000)")
+    parser.add_argument("--burst", type=int, default=2000, help="at once, on pools (default: %(default)s)")
+    parser.add_argument("--pool", type=int, default=500, help="runners of those pools together (default: %(default)s)")
     parser.add_argument("--failovers", type=int, default=3, help="of each kind (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=10_000, help="finished sessions (default: %(default)s)")
     args = parser.parse_args()
