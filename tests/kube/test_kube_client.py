@@ -91,6 +91,15 @@ async def test_apply_wins_back_a_field_that_another_manager_took(
     assert (await api.apply(CONFIGMAPS, configmap(namespace, x="ours")))["data"] == {"x": "ours"}
 
 
+@pytest.mark.parametrize("write", ["apply", "create"])
+async def test_every_character_is_written_as_it_is(api: ApiClient, namespace: str, write: str) -> None:
+    """An apply is read as YAML: emoji in an answer once kept its session from ever ending."""
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x10000), 0x10000, 0x1F600, 0x10FFFF]))
+    body = configmap(namespace, ascii='\\ud83d\\ude00 "', all=text)
+    written = await getattr(api, write)(CONFIGMAPS, body)
+    assert written["data"] == body["data"]
+
+
 async def test_an_unchanged_apply_changes_nothing(api: ApiClient, namespace: str) -> None:
     first = await api.apply(CONFIGMAPS, configmap(namespace, x="1"))
     second = await api.apply(CONFIGMAPS, configmap(namespace, x="1"))

@@ -7,6 +7,7 @@ not. Unknown fields are refused by the server: a security setting that an older 
 import asyncio
 import itertools
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ _VERBS = {
     "json_patch": ("PATCH", "application/json-patch+json"),
     "delete": ("DELETE", "application/json"),
 }
+_BASIC_PLANE = re.compile("[\x7f-\uffff]")
+"""What is not ASCII, and not above: some of it, YAML does not take as it stands."""
 _MANAGED = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _WRITE_PARAMS: Mapping[str, Mapping[str, str]] = {
     "create": _MANAGED,
@@ -220,7 +223,7 @@ class ApiClient:
     ) -> dict[str, Any]:
         """One request, repeated only where the server said that it did not carry it out."""
         url = URL(self._server + path).with_query({**(params or {}), **_WRITE_PARAMS.get(verb, {})})
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else _encoded(body)
         for attempt in itertools.count(1):
             try:
                 async with self._slots:
@@ -259,6 +262,12 @@ class ApiClient:
         finally:
             _SECONDS.labels(verb, resource.plural).observe(time.monotonic() - started)
             _REQUESTS.labels(verb, resource.plural, code).inc()
+
+
+def _encoded(body: object) -> bytes:
+    """JSON that is YAML as well, for an apply is read as such: \\u escapes in YAML are code points, never surrogates."""
+    text = json.dumps(body, ensure_ascii=False)
+    return _BASIC_PLANE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def _read(obj: dict[str, Any]) -> dict[str, Any]:
