@@ -98,3 +98,26 @@ async def test_a_conflict_does_not_mean_that_it_is_gone(
     async with asyncio.timeout(SECONDS):
         while (await world.api.list(resource, namespace=world.namespace)).items:
             await asyncio.sleep(0.02)
+
+
+async def test_an_end_that_is_refused_is_written_ever_later(
+    proxied: tuple[World, Proxy], caplog: pytest.LogCaptureFixture
+) -> None:
+    world, proxy = proxied
+    await world.tenant()
+    session = await world.session()
+    agent = await world.run(session)
+    await world.says(session, "Connected")
+    denied = Fault(403, body='{"kind": "Status", "code": 403, "reason": "Forbidden", "message": "a policy says no"}')
+    proxy.rules.append(Rule(denied, verbs={"patch"}, resources={"agentsessions/status"}))
+    agent.free.set()
+
+    def waits() -> list[float]:
+        return [float(line.split()[-2]) for line in caplog.messages if "a policy says no" in line]
+
+    async with asyncio.timeout(SECONDS):
+        while len(waits()) < 5:
+            await asyncio.sleep(0.01)
+    assert waits()[4] > 1, "what the runner has said is not forgotten meanwhile, so it is one failure after another"
+    proxy.rules.clear()
+    await world.says(session, "Completed")

@@ -265,7 +265,7 @@ class ApiClient:
 
 
 def _encoded(body: object) -> bytes:
-    """JSON that is YAML as well, for an apply is read as such: \\u escapes in YAML are code points, never surrogates."""
+    """JSON that is YAML as well, since an apply is read as such: there an escape is a code point, never a surrogate."""
     text = json.dumps(body, ensure_ascii=False)
     return _BASIC_PLANE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 

@@ -105,12 +105,12 @@ class SessionController:
 
     async def _carry_out(self, raw: KubeObject, session: AgentSession, seen: Observed, plan: Plan) -> timedelta | None:
         self._must_lead()  # a deposed leader would undo what the new one does, and that one do it again
-        if seen.pod is None or is_true(plan.status.conditions, FINISHED):
-            self._listeners.forget(session.key)
         for action in plan.actions:
             if not isinstance(action, Once):
                 await self._actor.act(session, seen, action)
         again = await self._publish(raw, session, plan)
+        if seen.pod is None or is_true(plan.status.conditions, FINISHED):
+            self._listeners.forget(session.key)
         for action in plan.actions:
             if not isinstance(action, Once):
                 continue
