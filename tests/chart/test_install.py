@@ -116,6 +116,20 @@ def test_a_tenants_secret_is_the_egress_planes_to_get_and_nobody_elses(cluster: 
     assert not cluster.may(OPERATOR, "get", "secrets/model-key", "team-a")
 
 
+def test_who_administers_a_namespace_scales_its_pools(cluster: Cluster) -> None:
+    spec = {"template": {"agent": {"model": "claude-sonnet-4-5"}}}
+    metadata = {"name": "writers", "namespace": "team-a"}
+    pool = {"apiVersion": "agentsession.io/v1alpha1", "kind": "AgentPool", "metadata": metadata, "spec": spec}
+    assert cluster.run("kubectl", "create", "-f", "-", stdin=pool).returncode == 0
+    for role in ("edit", "admin"):
+        binding = ["create", "rolebinding", role, "--clusterrole", role, "--user", role, "-n", "team-a"]
+        assert cluster.run("kubectl", *binding).returncode == 0
+    scale = ["scale", "agp", "writers", "--replicas", "5", "-n", "team-a", "--as"]
+    assert "cannot patch" in cluster.run("kubectl", *scale, "edit").stderr
+    done = cluster.run("kubectl", *scale, "admin")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("component", ["operator", "egress"])
 def test_each_row_of_the_table_is_in_force(cluster: Cluster, component: str) -> None:
     account = {"operator": OPERATOR, "egress": EGRESS}[component]

@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from agentsession import main
 from agentsession.api import conditions
+from agentsession.api.schema import crds
 from agentsession.egress import process
 from agentsession.sessions.announce import QUIET
 
@@ -52,6 +53,13 @@ def test_it_says_which_reasons_make_no_event() -> None:
     sentence = re.search(r"so do `Suspended` and `NoWorkspace`\.(.*?)make no Event", PAGE.text, re.DOTALL)
     assert sentence is not None
     assert named(sentence[1]) == QUIET | {"CredentialPending"}
+
+
+def test_a_removal_leaves_nothing() -> None:
+    _, _, removal = PAGE.text.partition("## Remove it")
+    sentence = re.search(r"kubectl delete crd (.*)", removal)
+    assert sentence is not None
+    assert set(sentence[1].split()) == {crd["metadata"]["name"] for crd in crds()}
 
 
 def test_every_metric_is_explained() -> None:

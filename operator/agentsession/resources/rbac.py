@@ -102,7 +102,10 @@ USERS = (
     RoleSpec("edit", (Rule(GROUP, ("agentsessions",), WRITE, "runs sessions"),), aggregate_to="edit"),
     RoleSpec(
         "admin",
-        (Rule(GROUP, ("agenttenants", "agentpools"), WRITE, "sets what tenants may use and what waits for them"),),
+        (
+            Rule(GROUP, ("agenttenants", "agentpools"), WRITE, "sets what tenants may use and what waits for them"),
+            Rule(GROUP, ("agentpools/scale",), ("get", "update", "patch"), "kubectl scale"),
+        ),
         aggregate_to="admin",
     ),
 )
