@@ -16,6 +16,7 @@ from agentsession.kube.objects import Key
 from agentsession.kube.worker import work
 from agentsession.pools import act as pools_act
 from agentsession.pools import observe as pools_observe
+from agentsession.pools.claimed import ClaimedController
 from agentsession.pools.controller import PoolController
 from agentsession.pools.observed import Refused
 from agentsession.queues import Queues
@@ -23,6 +24,7 @@ from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import RunnerClient
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import Views
+from agentsession.runners.premises import Premises
 from agentsession.sessions.act import Actor
 from agentsession.sessions.controller import SessionController
 from agentsession.sessions.observe import Observer
@@ -32,6 +34,7 @@ from agentsession.usage.meters import Meters, Resolve, resolve_peers
 
 SESSION_WORKERS = 20
 POOL_WORKERS = 4
+CLAIMED_WORKERS = 4
 TENANT_WORKERS = 4
 
 
@@ -99,12 +102,14 @@ class Leader:
             leading,
             now,
         )
+        premises = Premises(api, caches, install)
         refused: dict[Key, Refused] = {}
         self.pools = PoolController(
             api,
             caches,
             pools_observe.Observer(caches, install, surroundings, views, refused),
             pools_act.Actor(api, caches, install, surroundings, keyring, queues.runner_changed),
+            premises,
             self._recorder,
             install,
             refused,
@@ -112,7 +117,10 @@ class Leader:
             busy=lambda: len(queues.sessions) > 0,
             now=now,
         )
-        self.tenants = TenantController(api, caches, self.meters, self._recorder, install, queues.tenant_changed)
+        self.claimed = ClaimedController(api, caches, views, premises)
+        self.tenants = TenantController(
+            api, caches, self.meters, self._recorder, premises, install, queues.tenant_changed
+        )
 
     async def run(self) -> None:
         """Serve the queues until cancelled."""
@@ -126,6 +134,8 @@ class Leader:
                     group.create_task(work("sessions", self._queues.sessions, self.sessions.reconcile))
                 for _ in range(POOL_WORKERS):
                     group.create_task(work("pools", self._queues.pools, self.pools.reconcile))
+                for _ in range(CLAIMED_WORKERS):
+                    group.create_task(work("claimed", self._queues.claimed, self.claimed.reconcile))
                 for _ in range(TENANT_WORKERS):
                     group.create_task(work("tenants", self._queues.tenants, self.tenants.reconcile))
         finally:

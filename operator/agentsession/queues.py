@@ -1,5 +1,6 @@
 """One queue per controller, and what a change of any watched object puts into them."""
 
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from pydantic import ValidationError
@@ -7,13 +8,14 @@ from pydantic import ValidationError
 from agentsession.api.conditions import FINISHED, READY
 from agentsession.keys.seals import Seals
 from agentsession.kube.cache import Changed
-from agentsession.kube.caches import Caches
+from agentsession.kube.caches import Caches, pool_of
 from agentsession.kube.objects import (
     Key,
     KubeObject,
     annotations_of,
     condition_of,
     controller_of,
+    is_terminating,
     key_of,
     labels_of,
     uid_of,
@@ -30,10 +32,10 @@ from agentsession.kube.resource import (
     Resource,
 )
 from agentsession.kube.workqueue import Priority, WorkQueue
-from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, TENANT_LABEL
-from agentsession.runners.claimants import POOL_EXHAUSTED, next_claimants, pool_of
+from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, SESSION_NAMESPACE_LABEL
+from agentsession.runners.claimants import POOL_EXHAUSTED, next_claimants
 from agentsession.runners.podview import view
-from agentsession.sessions.slots import AT_CAPACITY, next_waiting, tenant_of
+from agentsession.sessions.slots import AT_CAPACITY, next_waiting, occupied_by, pods_of, tenant_of
 
 SETTLES = 0.1
 """Seconds: a pool is looked at once for all that changes of its runners meanwhile."""
@@ -47,6 +49,8 @@ class Queues:
         self._caches = caches
         self.sessions = WorkQueue("sessions")
         self.pools = WorkQueue("pools")
+        self.claimed = WorkQueue("claimed")
+        """Pods of shared pools that serve a session of another namespace."""
         self.tenants = WorkQueue("tenants")
         self._views: dict[Key, object] = {}
         self._generations: dict[Key, object] = {}
@@ -61,6 +65,7 @@ class Queues:
             self.pools.add(key_of(pool))
         for tenant in self._caches.tenants:
             self.tenants.add(key_of(tenant))
+        self._look_after(self._caches.pods)
 
     def changed(self) -> dict[Resource, Changed]:
         """By watched kind: what to do when an object of it changed."""
@@ -71,14 +76,14 @@ class Queues:
             PODS: self._pod_changed,
             NETWORKPOLICIES: lambda key, _: self._namespace_changed(key[0]),
             PERSISTENTVOLUMECLAIMS: lambda key, _: self._namespace_changed(key[0]),
-            SERVICEACCOUNTS: lambda key, _: self._tenants_changed(key[0]),
+            SERVICEACCOUNTS: lambda key, _: self._account_changed(key[0]),
             NAMESPACES: lambda key, _: self._namespace_changed(key[1]),
         }
         return {resource: partial(self._pass_on, handler) for resource, handler in handlers.items()}
 
     def tenant_changed(self, tenant: Key) -> None:
         """Sessions wait for their tenant: bring those back that have not finished."""
-        for session in self._unfinished(tenant[0]):
+        for session in _unfinished(self._caches.sessions.in_namespace(tenant[0])):
             if tenant_of(session) == tenant[1]:
                 self.sessions.add(key_of(session))
         self._pools_changed(tenant[0])
@@ -90,17 +95,33 @@ class Queues:
     def _session_changed(self, key: Key, session: KubeObject | None) -> None:
         new = session is not None and condition_of(session, READY) == ("", "")
         self.sessions.add(key, Priority.HIGH if new else Priority.NORMAL)
-        if new and session is not None and self._sizes_itself(pool := (key[0], pool_of(session))):
+        pool = pool_of(session) if session is not None else None
+        if new and pool is not None and self._sizes_itself(pool):
             self.pools.add(pool)  # it counts who comes
-        if self._caches.sessions.get(key) is None:
-            self._session_gone(key[0])
+        known = self._caches.sessions.get(key)
+        if known is None or is_terminating(known):
+            self._look_after(
+                self._caches.pods.indexed(uid_of(session))
+                if session is not None
+                else self._caches.labelled(SESSION_NAMESPACE_LABEL, key[0])
+            )
+        if known is None:
+            self._session_gone(key[0], pool)
 
-    def _session_gone(self, namespace: str) -> None:
-        """Who is younger may have waited for its turn."""
+    def _session_gone(self, namespace: str, pool: Key | None) -> None:
+        """Who is younger may have waited for its turn. pool: the one that it named, if that is known."""
         for tenant in self._caches.tenants.in_namespace(namespace):
             self._slot_freed(key_of(tenant))
-        for pool in self._caches.pools.in_namespace(namespace):
-            self.runner_changed(uid_of(pool))
+        for item in self._caches.pools.in_namespace(namespace):
+            self.runner_changed(uid_of(item))
+        shared = self._caches.pools.get(pool) if pool is not None and pool[0] != namespace else None
+        if shared is not None:
+            self.runner_changed(uid_of(shared))
+
+    def _look_after(self, pods: Iterable[KubeObject]) -> None:
+        for pod in pods:
+            if SESSION_NAMESPACE_LABEL in labels_of(pod):
+                self.claimed.add(key_of(pod))
 
     def _sizes_itself(self, key: Key) -> bool:
         pool = self._caches.pools.get(key)
@@ -114,9 +135,8 @@ class Queues:
             return  # its own status
         self._generations[key] = generation
         self.pools.add(key)
-        for session in self._unfinished(key[0]):
-            if pool_of(session) == key[1]:
-                self.sessions.add(key_of(session))
+        for session in _unfinished(self._caches.naming(key)):
+            self.sessions.add(key_of(session))
 
     def runner_changed(self, pool_uid: str) -> None:
         """Of a pool: it may have to be replaced, or be one that a session waits for."""
@@ -125,11 +145,11 @@ class Queues:
             return
         key = key_of(pool)
         self.pools.add_after(key, SETTLES)
-        if not (waiting := self._caches.waiting(key[0], POOL_EXHAUSTED)):
+        if not (waiting := self._caches.naming(key, POOL_EXHAUSTED)):
             return
         runners = self._caches.pods.indexed(pool_uid)
         ready = sum(SESSION_LABEL not in labels_of(pod) and condition_of(pod, READY)[0] == "True" for pod in runners)
-        for session in next_claimants(waiting, key[1], self._caches.pods.indexed, ready):
+        for session in next_claimants(waiting, self._caches.pods.indexed, ready):
             self.sessions.add(key_of(session), Priority.HIGH)
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
@@ -141,11 +161,19 @@ class Queues:
         if owner is not None and owner.get("kind") == AGENTSESSIONS.kind:
             self.sessions.add((key[0], owner["name"]))
         if pod is None:  # a resync found it gone, and cannot say whose it was
-            for session in self._unfinished(key[0]):
-                self.sessions.add(key_of(session))
+            self._sessions_changed(key[0])
             self._pools_changed(key[0])
-        elif self._caches.pods.get(key) is None:
-            self._slot_freed((key[0], labels_of(pod).get(TENANT_LABEL, "")))
+            return
+        if SESSION_NAMESPACE_LABEL in labels_of(pod):
+            self._claimed_changed(pod)
+        if self._caches.pods.get(key) is None:
+            self._slot_freed(occupied_by(pod))
+
+    def _claimed_changed(self, pod: KubeObject) -> None:
+        self.claimed.add(key_of(pod))
+        session = self._caches.sessions.by_uid(labels_of(pod).get(SESSION_LABEL, ""))
+        if session is not None:
+            self.sessions.add(key_of(session))
 
     def _looks_the_same(self, key: Key) -> bool:
         """Whether nothing has changed that a decision is made from: half of a pod's changes are of no interest."""
@@ -165,7 +193,7 @@ class Queues:
     def _slot_freed(self, tenant: Key) -> None:
         known = self._caches.tenants.get(tenant)
         if known is not None and (waiting := self._caches.waiting(tenant[0], AT_CAPACITY)):
-            for session in next_waiting(waiting, self._caches.pods.in_namespace(tenant[0]), known):
+            for session in next_waiting(waiting, pods_of(self._caches, tenant[0]), known):
                 self.sessions.add(key_of(session))
 
     def _tenants_changed(self, namespace: str) -> None:
@@ -176,19 +204,30 @@ class Queues:
         for pool in self._caches.pools.in_namespace(namespace):
             self.pools.add(key_of(pool))
 
+    def _account_changed(self, namespace: str) -> None:
+        self._tenants_changed(namespace)
+        self._pools_changed(namespace)
+
     def _namespace_changed(self, namespace: str) -> None:
         self._tenants_changed(namespace)
         self._pools_changed(namespace)
-        for session in self._unfinished(namespace):
-            self.sessions.add(key_of(session))
+        self._sessions_changed(namespace)
 
-    def _unfinished(self, namespace: str) -> list[KubeObject]:
-        return [session for session in self._caches.sessions.in_namespace(namespace) if not _finished(session)]
+    def _sessions_changed(self, namespace: str) -> None:
+        """Those of the namespace, and those of others whose runners are there, or may come from a pool there."""
+        for session in _unfinished(self._caches.sessions.in_namespace(namespace)):
+            self.sessions.add(key_of(session))
+        for pool in self._caches.pools.in_namespace(namespace):
+            for session in _unfinished(self._caches.naming(key_of(pool))):
+                self.sessions.add(key_of(session))
+        for pod in self._caches.pods.in_namespace(namespace):
+            if SESSION_NAMESPACE_LABEL in labels_of(pod):
+                self._claimed_changed(pod)
 
 
 UNVERIFIED = Seals(lambda: {"keys": []})
 """Only the leader has the keys."""
 
 
-def _finished(session: KubeObject) -> bool:
-    return condition_of(session, FINISHED)[0] == "True"
+def _unfinished(sessions: Iterable[KubeObject]) -> Iterator[KubeObject]:
+    return (session for session in sessions if condition_of(session, FINISHED)[0] != "True")

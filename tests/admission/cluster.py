@@ -28,11 +28,12 @@ VALUES = {
         "runtimeClassNames": ["gvisor"],
         "hostUsers": False,
         "networkPolicies": ["vouched"],
-    }
+    },
+    "pools": {"sharedNamespaces": ["shared"]},
 }
 UNGUARDED = "tests.example/unguarded"
-GUARDED, OPEN, ELSEWHERE, AT_WORK = "guarded", "open", "elsewhere", "at-work"
-LABELS = {GUARDED: ALLOWED, OPEN: {UNGUARDED: ""}, ELSEWHERE: {}, AT_WORK: ALLOWED}
+GUARDED, OPEN, ELSEWHERE, AT_WORK, SHARED = "guarded", "open", "elsewhere", "at-work", "shared"
+LABELS = {GUARDED: ALLOWED, OPEN: {UNGUARDED: ""}, ELSEWHERE: {}, AT_WORK: ALLOWED, SHARED: ALLOWED}
 VIEWER, EDITOR, NAMESPACE_ADMIN = "viewer", "editor", "namespace-admin"
 ROLES = {VIEWER: "view", EDITOR: "edit", NAMESPACE_ADMIN: "admin"}
 """Service accounts of each namespace, and the role of Kubernetes' own that they have there."""
@@ -101,7 +102,7 @@ def _namespace(name: str) -> list[Manifest]:
     made: list[Manifest] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": LABELS[name]}},
     ]
-    if name in (GUARDED, OPEN):
+    if name in (GUARDED, OPEN, SHARED):
         made.append(service_account(name))
     for account, role in ROLES.items():
         metadata = {"name": account, "namespace": name}

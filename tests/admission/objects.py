@@ -5,6 +5,7 @@ from typing import Any
 
 from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
+from agentsession.api.tenant import AgentTenant
 from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, PODS
 from agentsession.resources.names import MEMBERSHIP_ANNOTATION, RUNNER_LABEL
 from agentsession.resources.network import network_policy
@@ -36,8 +37,8 @@ async def runner(callers: Callers, namespace: str, **spec: Any) -> Object:
     return pod
 
 
-async def waiting(callers: Callers, namespace: str) -> Object:
-    """The operator's pod for a new pool, created, with the operator's word on it."""
+async def waiting(callers: Callers, namespace: str, of: AgentTenant | None = None) -> Object:
+    """The operator's pod for a new pool, created, with the operator's word on it. of: whose storage it mounts."""
     body = {
         "apiVersion": "agentsession.io/v1alpha1",
         "kind": "AgentPool",
@@ -45,7 +46,7 @@ async def waiting(callers: Callers, namespace: str) -> Object:
         "spec": {"template": {"agent": {"model": "m"}}},
     }
     pool = AgentPool.model_validate(await callers.admin.create(AGENTPOOLS, body))
-    pod = await callers.operator.create(PODS, warm_pod(pool, tenant(), INSTALL, SURROUNDINGS, USER, name("warm")))
+    pod = await callers.operator.create(PODS, warm_pod(pool, of, INSTALL, SURROUNDINGS, USER, name("warm")))
     word = {"metadata": {"annotations": {MEMBERSHIP_ANNOTATION: "word"}}}
     made: Object = dict(await callers.operator.merge_patch(PODS, (namespace, pod["metadata"]["name"]), word))
     return made

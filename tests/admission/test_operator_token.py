@@ -19,10 +19,16 @@ from agentsession.kube.resource import (
     SERVICEACCOUNTS,
 )
 from agentsession.resources.claim import claim_patch
-from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_SERVICE_ACCOUNT
+from agentsession.resources.names import (
+    GRANT_ANNOTATION,
+    NETWORK_POLICY,
+    RUNNER_SERVICE_ACCOUNT,
+    SESSION_NAMESPACE_LABEL,
+)
+from tests.sessions.build import tenant
 from tests.sessions.inprocess import SECONDS, World, operating
 
-from .cluster import AT_WORK, ELSEWHERE, GUARDED, OPEN, Callers
+from .cluster import AT_WORK, ELSEWHERE, GUARDED, OPEN, SHARED, Callers
 from .objects import INSTALL, account, agent_session, claim, name, plain_pod, policy, runner, waiting
 
 pytestmark = pytest.mark.apiserver
@@ -69,7 +75,20 @@ def claim_with(*more: dict[str, object]) -> Attack:
         pod = await waiting(callers, namespace)
         session = AgentSession.model_validate(await callers.admin.create(AGENTSESSIONS, agent_session(namespace)))
         pool_uid = pod["metadata"]["ownerReferences"][0]["uid"]
-        operations = claim_patch(pool_uid, pod["metadata"]["uid"], session, "grant", timedelta(hours=1))
+        operations = claim_patch(namespace, pool_uid, pod["metadata"]["uid"], session, "grant", timedelta(hours=1))
+        await callers.operator.json_patch(PODS, (namespace, pod["metadata"]["name"]), [*operations, *more])
+
+    return attack
+
+
+def give_away(*more: dict[str, Any], keeps_files: bool = False) -> Attack:
+    """The write that claims a shared pool's runner for a session of another namespace, and something else in it."""
+
+    async def attack(callers: Callers, namespace: str) -> None:
+        pod = await waiting(callers, namespace, tenant(workspace={"size": "1Gi"}) if keeps_files else None)
+        session = AgentSession.model_validate(await callers.admin.create(AGENTSESSIONS, agent_session(AT_WORK)))
+        pool_uid = pod["metadata"]["ownerReferences"][0]["uid"]
+        operations = claim_patch(namespace, pool_uid, pod["metadata"]["uid"], session, "grant", timedelta(hours=1))
         await callers.operator.json_patch(PODS, (namespace, pod["metadata"]["name"]), [*operations, *more])
 
     return attack
@@ -165,6 +184,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
         claim_with({"op": "replace", "path": "/metadata/ownerReferences/0/kind", "value": "AgentTenant"}),
         "changes nothing else",
     ),
+    "a claim for another namespace": (give_away(), EITHER),
     "a claim without a grant": (take_a_runner_without_a_grant, EITHER),
     "an open network": (network(egress=ANYWHERE), "one NetworkPolicy"),
     "an open network for its own": (network(ingress=ANYWHERE), "one NetworkPolicy"),
@@ -229,6 +249,37 @@ async def test_a_whole_session_passes(callers: Callers) -> None:
 async def test_a_claim_passes(callers: Callers) -> None:
     """So what is refused above is not the claim."""
     await claim_with()(callers, GUARDED)
+    await claim_with()(callers, SHARED)
+    await give_away()(callers, SHARED)
+
+
+async def claim_then_give_away(callers: Callers, namespace: str) -> None:
+    """A session's runner, which would then outlive it."""
+    pod = await waiting(callers, namespace)
+    session = AgentSession.model_validate(await callers.admin.create(AGENTSESSIONS, agent_session(namespace)))
+    pool_uid, key = pod["metadata"]["ownerReferences"][0]["uid"], (namespace, pod["metadata"]["name"])
+    operations = claim_patch(namespace, pool_uid, pod["metadata"]["uid"], session, "grant", timedelta(hours=1))
+    await callers.operator.json_patch(PODS, key, operations)
+    home = {"labels": {SESSION_NAMESPACE_LABEL: AT_WORK}}
+    await callers.operator.merge_patch(PODS, key, {"metadata": {"ownerReferences": [], **home}})
+
+
+HOME = f"/metadata/labels/{SESSION_NAMESPACE_LABEL.replace('/', '~1')}"
+GIVEN_AWAY: dict[str, Attack] = {
+    "a runner with a tenant's files": give_away(keeps_files=True),
+    "to nobody's namespace": give_away({"op": "remove", "path": HOME}),
+    "to another image": give_away({"op": "replace", "path": "/spec/containers/0/image", "value": "strange:1"}),
+    "behind a Service": give_away({"op": "add", "path": "/metadata/labels/app", "value": "bank"}),
+    "without a grant": give_away({"op": "remove", "path": "/metadata/annotations/agentsession.io~1grant"}),
+    "after it was claimed": claim_then_give_away,
+}
+
+
+@pytest.mark.parametrize("attack", GIVEN_AWAY)
+async def test_where_pools_are_shared_the_token_is_good_for_such_a_claim_alone(callers: Callers, attack: str) -> None:
+    await GIVEN_AWAY[attack](callers, OPEN)
+    with pytest.raises(ForbiddenError, match="ValidatingAdmissionPolicy"):
+        await GIVEN_AWAY[attack](callers, SHARED)
 
 
 async def _suspended(world: World, session: AgentSession) -> None:

@@ -124,9 +124,12 @@ def finished(status: str = "True") -> dict[str, Any]:
 
 
 def tenant(
-    base_url: str = "https://api.anthropic.com", models: tuple[str, ...] = (MODEL, "other-model"), **metadata: Any
+    base_url: str = "https://api.anthropic.com",
+    models: tuple[str, ...] = (MODEL, "other-model"),
+    pools: tuple[str, ...] = (),
+    **metadata: Any,
 ) -> KubeObject:
-    """The AgentTenant `default`."""
+    """The AgentTenant `default`; it consents to shared pools of the namespaces `pools`."""
     return {
         "metadata": {
             "name": "default",
@@ -136,7 +139,10 @@ def tenant(
             "resourceVersion": next_version(),
             **metadata,
         },
-        "spec": {"provider": {"baseURL": base_url, "credentialSecretRef": {"name": "key"}, "models": list(models)}},
+        "spec": {
+            "provider": {"baseURL": base_url, "credentialSecretRef": {"name": "key"}, "models": list(models)},
+            "sharedPools": {"namespaces": list(pools)},
+        },
     }
 
 

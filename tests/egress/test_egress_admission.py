@@ -25,6 +25,13 @@ class Case:
     peer: str = build.ADDRESS
 
 
+def abroad(granted: str | None, *consented: str) -> Directory:
+    """Pod a is in namespace pools, and session a is not. granted: where its grant says that it is."""
+    token = build.grant(pod_namespace=granted).sign(build.OPERATOR)
+    pod = build.pod(namespace="pools", annotation=token)
+    return build.directory(pods=(pod,), tenants=(build.tenant(pools=consented),))
+
+
 REFUSED = {
     "identity used from another address": Case(says="another address", peer="127.0.0.2"),
     "pod is being deleted": Case(
@@ -35,6 +42,25 @@ REFUSED = {
     "grant copied from another pod": Case(
         build.directory(pods=(build.pod(annotation=build.grant("b").sign(build.OPERATOR)),)), "made for another pod"
     ),
+    "grant of a pod beside its session, in another namespace": Case(abroad(None, "pools"), "made for another pod"),
+    "grant of a pod in another namespace, beside its session": Case(
+        build.directory(
+            pods=(build.pod(annotation=build.grant(pod_namespace="pools").sign(build.OPERATOR)),),
+            tenants=(build.tenant(pools=("pools",)),),
+        ),
+        "made for another pod",
+    ),
+    "grant copied from a pod of another namespace": Case(
+        build.directory(
+            pods=(
+                build.pod(namespace="pools", annotation=build.grant("b", pod_namespace="pools").sign(build.OPERATOR)),
+            ),
+            tenants=(build.tenant(pools=("pools",)),),
+        ),
+        "made for another pod",
+    ),
+    "the tenant does not consent to any pool": Case(abroad("pools"), "does not consent to shared pools of pools"),
+    "the tenant consents to other pools": Case(abroad("pools", "team", "p"), "does not consent"),
     "grant signed by somebody else": Case(
         build.directory(pods=(build.pod(annotation=build.grant().sign(build.STRANGER)),)), "unknown key"
     ),
@@ -84,6 +110,7 @@ UNSEEN = {
 
 SERVED = {
     "the usual": build.directory(),
+    "a shared pool's": abroad("pools", "others", "pools"),
     "Finished is False": build.directory(sessions=(build.session(status=build.finished("False")),)),
     "a second address of the pod": build.directory(pods=(build.pod(addresses=("fd00::7", build.ADDRESS)),)),
     "an older pod still has the session": build.directory(

@@ -68,7 +68,7 @@ def _items(field: Field) -> Iterator[tuple[str, str, Any]]:
     if schema.get("minItems"):
         yield "none", field.path, field.with_value([])
     yield "null in it", f"{field.path}[{len(value)}]", field.with_value([*value, None])
-    if "x-kubernetes-list-type" in schema:
+    if schema.get("x-kubernetes-list-type") in ("set", "map"):
         yield "twice the same", f"{field.path}[{len(value)}]", field.with_value([*value, copy.deepcopy(value[-1])])
 
 
@@ -76,6 +76,6 @@ def _numbered(item: Any, schema: Schema, number: int) -> Any:
     """Another item that is not the same: by its key, or as it is."""
     match item:
         case dict():
-            return {**item, schema["x-kubernetes-list-map-keys"][0]: f"n{number}"}
+            return {**item, **dict.fromkeys(schema.get("x-kubernetes-list-map-keys", []), f"n{number}")}
         case _:
             return f"{item}{number}"

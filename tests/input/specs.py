@@ -56,7 +56,7 @@ _FULL: dict[str, Schema] = {
     },
     "AgentSession": {
         "tenantRef": {"name": "default"},
-        "poolRef": {"name": "warm", "onExhausted": "Wait"},
+        "poolRef": {"name": "warm", "namespace": "pools", "onExhausted": "Wait"},
         "lifecycle": "LongRunning",
         "prompt": "hello",
         "followUps": [{"id": "more", "prompt": "and then?"}],
@@ -78,9 +78,17 @@ _FULL: dict[str, Schema] = {
             "retain": "Delete",
         },
         "sessions": {"maxConcurrent": 3},
+        "sharedPools": {"namespaces": ["pools"]},
     },
 }
-_INSTEAD_OF = {("AgentSession", "promptFrom"): ("prompt", {"configMapKeyRef": {"name": "prompts", "key": "first"}})}
+_SELECTOR: Schema = {
+    "matchLabels": {"team": "a"},
+    "matchExpressions": [{"key": "stage", "operator": "In", "values": ["test"]}],
+}
+_INSTEAD_OF = {
+    ("AgentSession", "promptFrom"): ("prompt", {"configMapKeyRef": {"name": "prompts", "key": "first"}}),
+    ("AgentPool", "allowedNamespaces"): ("tenantRef", {"selector": _SELECTOR}),
+}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from devcluster import cluster, images, install, project, settings
 from devcluster.demo import scene
 
-from .world import VOUCHED, Installed, Team, World, entered
+from .world import POOLS, VOUCHED, Installed, Team, World, entered
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +25,7 @@ def installed() -> Installed:
     chosen: dict[str, object] = {
         "upstreams": [scene.REAL_API, scene.SCRIPTED_API],
         "runner": {"networkPolicies": [VOUCHED]},
+        "pools": {"sharedNamespaces": [POOLS]},
     }
     wanted = install.image_values(references["operator"], references["runner"])
     install.install(made.kubeconfig, install.merge(install.SMALL, wanted, chosen))

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from agentsession.kube.objects import is_terminating
 from agentsession.kube.resource import PODS, SERVICES, Resource
 from agentsession_runner.protocol import PORT
 from agentsession_runner.settings import KUBELET_PORT
@@ -78,7 +79,7 @@ async def _kubelets(world: World) -> list[str]:
 
 
 async def _pods(world: World, component: str) -> list[str]:
+    """Those that are to stay: one that the last upgrade replaces answers nobody any more."""
     selector = f"app.kubernetes.io/component={component}"
-    return [
-        pod["status"]["podIP"] for pod in (await world.api.list(PODS, namespace=SYSTEM, label_selector=selector)).items
-    ]
+    found = (await world.api.list(PODS, namespace=SYSTEM, label_selector=selector)).items
+    return [pod["status"]["podIP"] for pod in found if not is_terminating(pod)]

@@ -67,8 +67,8 @@ async def _look(world: World) -> Seen:
     )
     return Seen(
         map=map_,
-        outside=await _reaches_all(bystander, map_.open),
-        admitted=await _reaches_all(await operator(world), map_.guarded),
+        outside=await reaches_all(bystander, map_.open),
+        admitted=await reaches_all(await operator(world), map_.guarded),
         stranger=await probe(bystander, map_.guarded),
         inside=await probe(here, everything),
         agent=await _probe_by_agent(ours, "a", everything),
@@ -80,7 +80,7 @@ async def _runner(team: Team, name: str) -> Place:
     return runner_of(team.world, await team.idle(name))
 
 
-async def _reaches_all(place: Place, targets: Targets) -> Report:
+async def reaches_all(place: Place, targets: Targets) -> Report:
     """The control: wait until all of it is reached, since Services and name servers may be a moment behind."""
     wanted = {*targets.names, *targets.tcp, *targets.dns}
     deadline = asyncio.get_running_loop().time() + SECONDS

@@ -29,6 +29,8 @@ from tests.kube.kinds import ROLE_BINDINGS, ROLES
 T = TypeVar("T")
 VOUCHED = "vouched"
 """Name of the NetworkPolicy that the installer lists."""
+POOLS = "shared-pools"
+"""The namespace that the installer lists for shared pools."""
 SECONDS = 60.0
 """Patience of every wait; what takes longer is a failure."""
 ANSWER = aiohttp.ClientTimeout(total=5)

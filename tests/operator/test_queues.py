@@ -18,7 +18,7 @@ from agentsession.kube.resource import (
 )
 from agentsession.kube.workqueue import WorkQueue
 from agentsession.queues import Queues
-from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, TENANT_LABEL
+from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, SESSION_NAMESPACE_LABEL, TENANT_LABEL
 
 pytestmark = pytest.mark.unit
 
@@ -218,3 +218,49 @@ async def test_who_stands_by_keeps_no_names_and_begins_with_all_that_is_there(sc
     scene.caches.tenants.observe("ADDED", body("default"))
     queues.open()
     assert (await names(queues.sessions), await names(queues.tenants)) == (["a", "b"], ["default"])
+
+
+def guest(home: str = "n", of: str = "s") -> dict[str, Any]:
+    """A shared pool's runner that serves a session of another namespace."""
+    made = body("p-0", "pools")
+    labels = {POOL_LABEL: "pools-p-uid", SESSION_LABEL: f"{home}-{of}-uid", SESSION_NAMESPACE_LABEL: home}
+    made["metadata"]["labels"] = {**labels, TENANT_LABEL: "default"}
+    return made
+
+
+async def test_a_runner_elsewhere_brings_its_session_and_itself(scene: Scene) -> None:
+    scene.has(session("s"), session("other"))
+    scene.caches.pods.observe("ADDED", guest())
+    assert (await scene.changed(PODS, ("pools", "p-0"), guest()))[0] == ["s"]
+    assert await names(scene.queues.claimed) == ["p-0"]
+
+
+@pytest.mark.parametrize("told", [None, session("s")])
+async def test_a_session_that_is_gone_brings_its_runner_elsewhere(scene: Scene, told: dict[str, Any] | None) -> None:
+    scene.caches.pods.observe("ADDED", guest())
+    scene.caches.pods.observe("ADDED", body("x", "pools"))
+    await scene.changed(AGENTSESSIONS, ("n", "s"), told)
+    assert await names(scene.queues.claimed) == ["p-0"]
+
+
+async def test_a_runner_elsewhere_that_is_gone_frees_a_slot_here(scene: Scene) -> None:
+    scene.has(session("a", "TenantAtCapacity"))
+    scene.caches.tenants.observe("ADDED", body("default", spec={"sessions": {"maxConcurrent": 1}}))
+    assert (await scene.changed(PODS, ("pools", "p-0"), guest()))[0] == ["a"]
+
+
+async def test_the_namespace_of_a_shared_pool_brings_whom_it_serves_or_may(scene: Scene) -> None:
+    names_it = session("names-it")
+    names_it["spec"]["poolRef"] = {"name": "p", "namespace": "pools"}
+    scene.has(session("s"), session("other"), names_it)
+    scene.caches.pools.observe("ADDED", body("p", "pools"))
+    scene.caches.pods.observe("ADDED", guest())
+    assert (await scene.changed(NETWORKPOLICIES, ("pools", "x"), None))[0] == ["names-it", "s"]
+    assert await names(scene.queues.claimed) == ["p-0"]
+
+
+async def test_who_begins_to_lead_looks_at_the_runners_elsewhere(scene: Scene) -> None:
+    scene.caches.pods.observe("ADDED", guest())
+    queues = Queues(scene.caches)
+    queues.open()
+    assert await names(queues.claimed) == ["p-0"]

@@ -11,7 +11,7 @@ from agentsession.kube.objects import KubeObject, annotations_of, controller_of,
 from agentsession.kube.resource import AGENTPOOLS, EVENTS, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, SESSION_LABEL
 from agentsession_runner.session import Session
-from tests.sessions.inprocess import SECONDS, World
+from tests.sessions.inprocess import SECONDS, Place, World
 from tests.sessions.standins import Agent, DeafSession
 
 pytestmark = pytest.mark.apiserver
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.apiserver
 class Nodes:
     """Starts the pods of a pool, each with an agent of its own."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Place) -> None:
         self.world = world
         self.agents: dict[str, Agent] = {}
 
@@ -40,7 +40,7 @@ class Nodes:
         return [text for agent in self.agents.values() for text in agent.asked]
 
 
-async def until(world: World, holds: Callable[[AgentPool], bool]) -> AgentPool:
+async def until(world: Place, holds: Callable[[AgentPool], bool]) -> AgentPool:
     try:
         async with asyncio.timeout(SECONDS):
             while not holds(now := await world.pool_now()):

@@ -171,3 +171,15 @@ def test_who_chooses_the_size(mode: str, demand: int, waiting: int, desired: int
     made = plan(sized, seen(demand=demand, waiting=waiting))
     assert (made.create, made.status.desired_replicas) == (desired, desired)
     assert made.requeue_after == (RESIZE if mode == "Auto" else None)
+
+
+def test_a_shared_pool_is_refused_where_the_installer_lists_none_and_lets_its_runners_go() -> None:
+    shared = pool(2, allowedNamespaces={"selector": {}})
+    made = plan(shared, seen(warm("a")))
+    assert (made.create, [gone.name for gone in made.delete]) == (0, ["a"])
+    assert (says(made, "Stalled"), says(made, "Accepted")) == (
+        ("True", "NamespaceNotAllowed"),
+        ("False", "NamespaceNotAllowed"),
+    )
+    listed = INSTALL.model_copy(update={"shared_pool_namespaces": ["n"]})
+    assert decide(shared, seen(warm("a")), listed, NOW).create == 1

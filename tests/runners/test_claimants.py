@@ -6,7 +6,7 @@ import pytest
 
 from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
-from agentsession.kube.cache import Store
+from agentsession.kube.caches import Caches
 from agentsession.runners.claimants import next_claimants, waiting_before
 from agentsession.runners.tickets import Tickets
 
@@ -31,25 +31,25 @@ def names(sessions: list[Any]) -> list[str]:
 
 
 def test_tickets_are_served_in_their_order_and_before_who_has_none() -> None:
-    queue = [waits("a"), waits("b", 10), waits("c", 9), waits("d", 1, pool="other"), waits("0")]
-    assert names(next_claimants(queue, "p", lambda _: None, 9)) == ["c", "b", "0", "a"]
-    assert names(next_claimants(queue, "p", {"c": True}.get, 1)) == ["b"]
+    queue = [waits("a"), waits("b", 10), waits("c", 9), waits("0")]
+    assert names(next_claimants(queue, lambda _: None, 9)) == ["c", "b", "0", "a"]
+    assert names(next_claimants(queue, {"c": True}.get, 1)) == ["b"]
 
 
 @pytest.mark.parametrize(("name", "ticket", "ahead"), [("c", 9, 0), ("b", 10, 1), ("a", None, 3), ("new", None, 4)])
 def test_who_waits_counts_those_before_it(name: str, ticket: int | None, ahead: int) -> None:
     queue = [waits("a"), waits("b", 10), waits("c", 9), waits("0")]
     me = AgentSession.model_validate(waits(name, ticket) | {"status": {"ticket": ticket}})
-    assert waiting_before(me, queue, "p", lambda _: None) == ahead
+    assert waiting_before(me, queue, lambda _: None) == ahead
 
 
 def test_a_ticket_is_given_once_and_a_new_leader_goes_on_after_the_highest() -> None:
-    sessions = Store()
-    first = Tickets(sessions)
+    caches = Caches()
+    first = Tickets(caches)
     assert [first.give(POOL, ("n", name)) for name in "aabc"] == [1, 1, 2, 3]
     first.forget(("n", "a"))
     assert first.give(POOL, ("n", "a")) == 4
     for held in (waits("a", 7), waits("b", 3), waits("c", 50, pool="other"), waits("d")):
-        sessions.observe("ADDED", held)
-    second = Tickets(sessions)
+        caches.sessions.observe("ADDED", held)
+    second = Tickets(caches)
     assert [second.give(POOL, ("n", name)) for name in "ef"] == [8, 9]

@@ -105,6 +105,7 @@ def pod(*, deleting: bool = False, **fields: Any) -> PodView:
     """A runner pod that works. `deleting`: its grace period has just begun."""
     return replace(
         PodView(
+            namespace="n",
             name="s-11111111",
             uid="p-1",
             phase="Running",

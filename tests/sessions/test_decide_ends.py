@@ -104,7 +104,7 @@ def test_a_finished_session_loses_its_runner_and_then_itself() -> None:
     done = plan(session(), observed(pod=pod(), runner=runner("Ready", said()))).status
     with_ttl = session(done, ttlSecondsAfterFinished=0)
     going = plan(with_ttl, observed(pod=pod()))
-    assert going.actions == [DeleteRunner("s-11111111", "p-1")]
+    assert going.actions == [DeleteRunner(("n", "s-11111111"), "p-1")]
     assert going.requeue_after is None, "the pod would be deleted in a busy loop, until the watch tells of it"
     assert plan(with_ttl, observed()).actions == [DeleteSession()]
     kept = plan(session(done), observed())

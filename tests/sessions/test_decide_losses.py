@@ -88,7 +88,7 @@ class TestSilentNode:
 
     def test_a_runner_that_was_asked_nothing_is_made_anew(self) -> None:
         made = plan(session(), observed(pod=pod(node_silent=True), runner=runner(bound=False)))
-        assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+        assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-1")]
         assert reason(made) == "False NodeNotReady"
 
 
@@ -99,12 +99,12 @@ def test_a_pod_that_does_not_go_is_removed_by_force_once_it_is_overdue(done: boo
     leaving = plan(who, observed(pod=pod(gone_by=NOW)))
     assert (leaving.actions, leaving.requeue_after) == ([], timedelta(seconds=60))
     overdue = plan(who, observed(pod=pod(gone_by=NOW - timedelta(seconds=60))))
-    assert overdue.actions == [DeleteRunner("s-11111111", "p-1", grace_seconds=0)]
+    assert overdue.actions == [DeleteRunner(("n", "s-11111111"), "p-1", grace_seconds=0)]
 
 
 def test_a_runner_of_another_session_is_never_asked() -> None:
     made = plan(session(), observed(pod=pod(), runner=runner(session_uid="another")))
-    assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+    assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-1")]
     assert reason(made) == "False RunnerLost"
 
 
@@ -114,7 +114,7 @@ def test_a_runner_that_fails_before_the_first_turn_is_made_anew_after_a_while() 
     assert fresh.requeue_after == timedelta(seconds=5)
     assert reason(fresh, "Contained") == "False NotContained"
     later = plan(session(), observed(pod=ended_pod("NotContained", ago=5)))
-    assert later.actions == [DeleteRunner("s-11111111", "p-1")]
+    assert later.actions == [DeleteRunner(("n", "s-11111111"), "p-1")]
 
 
 def test_the_wait_between_runners_grows_with_the_time_without_one() -> None:

@@ -119,7 +119,7 @@ def test_sessions_above_the_tenants_limit_wait() -> None:
 
 def test_a_pod_that_the_operator_did_not_make_is_removed_and_never_served() -> None:
     made = plan(session(), observed(pod=pod(grant=None), runner=runner()))
-    assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+    assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-1")]
 
 
 UNBOUND = Claim("workspace-default", "Pending")

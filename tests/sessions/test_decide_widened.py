@@ -34,7 +34,7 @@ def test_it_goes_on_at_once_when_the_policy_goes() -> None:
 @pytest.mark.parametrize("where", [pod(), pod(phase="Pending", ip=None, running=False, contained=False)])
 def test_a_runner_that_was_asked_nothing_is_removed_when_a_policy_widens_its_reach(where: PodView) -> None:
     made = plan(session(), observed(pod=where, runner=runner(bound=False), widened_by="allow-dns"))
-    assert made.actions == [DeleteRunner("s-11111111", "p-1", grace_seconds=1)]
+    assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-1", grace_seconds=1)]
     assert reason(made, "Finished") is None
     assert reason(made, "Contained") == "False WidenedByPolicy"
 
@@ -46,7 +46,7 @@ def test_a_session_that_works_is_stopped_when_a_policy_widens_its_reach() -> Non
     assert reason(made, "Stalled") == "True WidenedByPolicy"
     assert reason(made, "Contained") == "False WidenedByPolicy"
     removed = plan(session(made.status), observed(pod=pod(), widened_by="x"))
-    assert removed.actions == [DeleteRunner("s-11111111", "p-1", grace_seconds=1)]
+    assert removed.actions == [DeleteRunner(("n", "s-11111111"), "p-1", grace_seconds=1)]
 
 
 def test_what_has_ended_well_is_not_judged_by_a_policy_that_came_later_but_gets_no_time() -> None:
@@ -54,5 +54,5 @@ def test_what_has_ended_well_is_not_judged_by_a_policy_that_came_later_but_gets_
     assert reason(made, "Finished") == "True Completed"
     for going in (pod(), pod(deleting=True)):
         cut = plan(session(made.status), observed(pod=going, widened_by="x"))
-        assert cut.actions == [DeleteRunner("s-11111111", "p-1", grace_seconds=1)]
+        assert cut.actions == [DeleteRunner(("n", "s-11111111"), "p-1", grace_seconds=1)]
     assert plan(session(made.status), observed(pod=pod(deleting=True, grace_seconds=1), widened_by="x")).actions == []

@@ -286,7 +286,7 @@ class TestPod:
 
     async def test_pods_of_other_sessions_hold_slots(self, scene: Scene) -> None:
         scene.put_pod(name="another", uid="p-2")
-        scene.starting.add(Slot("n", "default", "a-third", "a-third-pod"))
+        scene.starting.add(Slot(("n", "default"), "a-third", ("n", "a-third-pod")))
         assert (await scene.look()).free_slots == 8
 
 

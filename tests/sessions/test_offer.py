@@ -1,20 +1,22 @@
 """What a session's pool has for it, and what the session does with that."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from agentsession.api.pool import AgentPool
-from agentsession.api.session import AgentSession
+from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.keys.grant import Grant
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
 from agentsession.sessions.decide import WAIT, decide
-from agentsession.sessions.offer import Offer, offer, template_of
+from agentsession.sessions.offer import Offer, admits, offer, template_of
 from agentsession.sessions.plan import Bind, Claim, CreateRunner, DeleteRunner, Listen
+from agentsession.sessions.removal import CUT_OFF
 from tests.pools.test_decide import CURRENT, pool, warm
-from tests.sessions.build import INSTALL, NOW, UID, observed, pod, runner, said, served, session
+from tests.sessions.build import INSTALL, NOW, UID, observed, pod, runner, said, served, session, tenant
 
 pytestmark = pytest.mark.unit
 
@@ -26,7 +28,7 @@ def asks(**ref: Any) -> AgentSession:
 def offered(
     who: AgentSession, *runners: PodView, of: AgentPool | None = None, wanted: str = CURRENT, ahead: int = 0
 ) -> Offer:
-    return offer(who, of or pool(), wanted, CURRENT, runners, ahead)
+    return offer(who, tenant(), of or pool(), wanted, CURRENT, runners, ahead)
 
 
 def reason(made: Offer) -> str:
@@ -79,6 +81,63 @@ def test_what_the_pool_is_not_starts_cold() -> None:
     assert reason(offered(asks(), warm("a"), of=pool(tenantRef={"name": "other"}))) == "ColdStart"
 
 
+SHARED: dict[str, Any] = {"allowedNamespaces": {"selector": {"matchLabels": {"team": "a"}}}}
+
+
+def test_a_shared_pool_is_for_every_tenant_that_keeps_no_files() -> None:
+    there = pool(**SHARED)
+    assert offered(asks(), warm("a"), of=there).runner == warm("a")
+    keeps = offer(asks(), tenant(workspace={"size": "1Gi"}), there, CURRENT, CURRENT, [warm("a")], 0)
+    assert reason(keeps) == "ColdStart"
+    assert keeps.none is not None
+    assert "AgentTenant default has a workspace" in keeps.none.message
+
+
+@pytest.mark.parametrize(
+    ("of", "namespace", "labels", "listed", "may"),
+    [
+        ({}, "n", {}, [], True),
+        ({}, "m", {}, ["n"], False),
+        (SHARED, "n", {}, [], True),
+        (SHARED, "m", {"team": "a"}, ["n"], True),
+        (SHARED, "m", {"team": "b"}, ["n"], False),
+        (SHARED, "m", {}, ["n"], False),
+        (SHARED, "m", {"team": "a"}, ["m"], False),
+        ({"allowedNamespaces": {"selector": {}}}, "m", {}, ["n"], True),
+        ({"tenantRef": {"name": "default"}}, "m", {"team": "a"}, ["n"], False),
+    ],
+)
+def test_whom_a_pool_admits(
+    of: dict[str, Any], namespace: str, labels: dict[str, str], listed: list[str], *, may: bool
+) -> None:
+    install = INSTALL.model_copy(update={"shared_pool_namespaces": listed})
+    assert admits(pool(**of), namespace, labels, install) == may
+
+
+def test_consent_is_asked_before_a_claim_and_as_long_as_it_lasts() -> None:
+    who = asks(namespace="pools")
+    away = replace(warm("a"), namespace="pools")
+    none, given = tenant(), tenant(sharedPools={"namespaces": ["pools"]})
+    told = decide(who, observed(tenant=none, offer=Offer(runner=away)), INSTALL, NOW)
+    assert (told.actions, reason_of(told.status)) == ([], "SharedPoolNotAllowed")
+    claim = decide(who, observed(tenant=given, offer=Offer(runner=away)), INSTALL, NOW).actions
+    assert [(type(action), getattr(action, "pod", None)) for action in claim] == [(Claim, ("pools", "a"))]
+
+    taken = claimed_pod(namespace="pools")
+    before = decide(who, observed(tenant=none, pod=taken), INSTALL, NOW)
+    assert before.actions == [DeleteRunner(("pools", "p-a"), "a", CUT_OFF)]
+    busy = runner("Busy", said(phase="Running"))
+    after = decide(who, observed(tenant=none, pod=taken, runner=busy), INSTALL, NOW)
+    assert (after.status.phase, reason_of(after.status)) == ("Failed", "SharedPoolNotAllowed")
+    cut_off = decide(who, observed(tenant=none, pod=taken, runner=runner("Ready", said(phase="Failed"))), INSTALL, NOW)
+    assert reason_of(cut_off.status) == "SharedPoolNotAllowed"
+    assert decide(who, observed(tenant=given, pod=taken, runner=busy), INSTALL, NOW).status.phase == "Running"
+
+
+def reason_of(status: AgentSessionStatus) -> str:
+    return next(item.reason for item in status.conditions if item.type == "Ready")
+
+
 def test_an_empty_pool_means_a_cold_start_or_waiting() -> None:
     assert reason(offered(asks())) == "ColdStart"
     assert reason(offered(asks(onExhausted="Wait"))) == "PoolExhausted"
@@ -105,7 +164,7 @@ def test_a_claim_is_told_of_only_once_it_has_been_prompted() -> None:
     who = session(poolRef={"name": "p"})
     free = warm("a", started=NOW - timedelta(minutes=10))
     plan = decide(who, observed(offer=Offer(runner=free)), INSTALL, NOW)
-    assert plan.actions == [Claim("pool-1", "a", "a", timedelta(minutes=70))]
+    assert plan.actions == [Claim("pool-1", ("n", "a"), "a", timedelta(minutes=70))]
     assert (plan.at_once, plan.status, plan.settle_usage) == (True, who.status, False)
 
     plan = decide(who, observed(pod=claimed_pod()), INSTALL, NOW)
@@ -134,7 +193,7 @@ def test_the_wall_clock_of_a_claimed_runner_begins_with_the_claim() -> None:
 
 def test_a_claimed_runner_that_died_before_it_was_asked_is_replaced_at_once() -> None:
     dead = claimed_pod(phase="Failed", running=False, ended_at=NOW, trouble=Trouble("RunnerExited", "x"))
-    assert decide(session(), observed(pod=dead), INSTALL, NOW).actions == [DeleteRunner("p-a", "a")]
+    assert decide(session(), observed(pod=dead), INSTALL, NOW).actions == [DeleteRunner(("n", "p-a"), "a")]
     free = Offer(runner=warm("b"))
     plan = decide(session(), observed(offer=free, claimed_before=True), INSTALL, NOW)
     assert plan.settle_usage
@@ -158,7 +217,7 @@ def test_an_end_that_is_the_first_thing_told_tells_of_the_claim() -> None:
 def test_a_second_pod_of_a_session_goes() -> None:
     stray = claimed_pod()
     plan = decide(session(), observed(pod=pod(), strays=[stray]), INSTALL, NOW)
-    assert DeleteRunner("p-a", "a") in plan.actions
+    assert DeleteRunner(("n", "p-a"), "a") in plan.actions
 
 
 def test_why_it_starts_cold_stands_until_it_is_ready() -> None:

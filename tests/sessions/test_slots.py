@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agentsession.resources.names import SESSION_LABEL, TENANT_LABEL, runner_pod_name
+from agentsession.resources.names import SESSION_LABEL, SESSION_NAMESPACE_LABEL, TENANT_LABEL, runner_pod_name
 from agentsession.sessions.slots import Slot, free_slots, next_waiting
 
 pytestmark = pytest.mark.unit
@@ -61,14 +61,14 @@ def test_a_pod_holds_a_slot_even_if_its_session_is_gone() -> None:
 
 
 def test_a_pod_that_is_being_created_holds_a_slot_once() -> None:
-    coming = Slot("n", "default", YOUNG["metadata"]["uid"], "young-pod")
+    coming = Slot(("n", "default"), YOUNG["metadata"]["uid"], ("n", "young-pod"))
     assert free_slots(MINE, [MINE, YOUNG], [], [coming], 1) == 0
     assert free_slots(MINE, [MINE, YOUNG], [pod_of(YOUNG)], [coming], 2) == 1
 
 
 def test_other_tenants_and_namespaces_do_not_count() -> None:
     other = session("old", tenant="other")
-    assert free_slots(MINE, [other, MINE], [pod_of(other, "other")], [Slot("m", "default", "u", "p")], 1) == 1
+    assert free_slots(MINE, [other, MINE], [pod_of(other, "other")], [Slot(("m", "default"), "u", ("m", "p"))], 1) == 1
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,19 @@ def test_the_oldest_that_wait_are_next(most: int | None, next_: list[Any]) -> No
     foreign = session("o", "2026-01-01T00:00:00Z", "other", **WAITS)
     sessions = [OLD, SECOND, FIRST, foreign]
     assert next_waiting(sessions, [pod_of(OLD), pod_of(foreign, "other")], tenant(most)) == next_
+
+
+def away(pod: Any, home: str) -> Any:
+    """The same in a shared pool, for a session of that namespace."""
+    labels = {**pod["metadata"]["labels"], SESSION_NAMESPACE_LABEL: home}
+    return {"metadata": {**pod["metadata"], "namespace": "pools", "labels": labels}}
+
+
+def test_a_runner_in_a_shared_pool_holds_a_slot_of_its_sessions_tenant() -> None:
+    mine, theirs = away(pod_of(OLD), "n"), away(pod_of(OLD), "m")
+    assert (free_slots(MINE, [MINE], [mine], [], 1), free_slots(MINE, [MINE], [theirs], [], 1)) == (0, 1)
+    waits = session("waits", Ready="False TenantAtCapacity")
+    limited = {"metadata": {"name": "default", "namespace": "n"}, "spec": {"sessions": {"maxConcurrent": 1}}}
+    assert (next_waiting([waits], [mine], limited), next_waiting([waits], [theirs], limited)) == ([], [waits])
+    guest = {"metadata": {**theirs["metadata"], "namespace": "n"}}
+    assert free_slots(MINE, [MINE], [guest], [], 1) == 1

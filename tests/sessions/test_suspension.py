@@ -83,9 +83,9 @@ class TestBeforeTheStart:
         told = plan(session(suspend=True), what)
         assert (told.actions, told.status.phase, reason(told)) == ([], "Suspending", "False Suspending")
         made = plan(session(told.status, suspend=True), what)
-        assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+        assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-1")]
         cut = plan(session(told.status, suspend=True), replace(what, widened_by="open"))
-        assert cut.actions == [DeleteRunner("s-11111111", "p-1", CUT_OFF)]
+        assert cut.actions == [DeleteRunner(("n", "s-11111111"), "p-1", CUT_OFF)]
         assert plan(session(made.status, suspend=True), observed()).status.phase == "Suspended"
 
 
@@ -114,7 +114,7 @@ class TestOnTheWay:
         told = plan(session(leaving(**TALK), suspend=True, **TALK), drained)
         assert (told.actions, told.requeue_after, states(told)) == ([], timedelta(0), {"prompt": state})
         made = plan(session(told.status, suspend=True, **TALK), drained)
-        assert made.actions == [DeleteRunner("s-11111111", "p-1")]
+        assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-1")]
         assert made.status == told.status
 
     def test_a_turn_that_the_runner_never_heard_of_is_asked_later_as_it_was_to_be(self) -> None:
@@ -154,7 +154,7 @@ class TestOnTheWay:
         assert (told.actions, told.status.phase) == ([], "Failed")
         assert (reason(told, "Finished"), reason(told)) == (f"True {WIDENED}", None)
         made = plan(session(told.status, suspend=True), wide)
-        assert made.actions == [DeleteRunner("s-11111111", "p-1", CUT_OFF)]
+        assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-1", CUT_OFF)]
 
     @pytest.mark.parametrize("left", [None, ended_pod("RunnerExited")])
     def test_a_policy_that_came_later_is_no_harm(self, left: PodView | None) -> None:
@@ -358,4 +358,4 @@ class TestResuming:
         told = plan(session(starting, suspend=True), seen(pod=pod(uid="p-2", running=False)))
         assert (states(told), reason(told)) == ({"prompt": "Interrupted"}, "False Suspending")
         made = plan(session(told.status, suspend=True), seen(pod=pod(uid="p-2", running=False)))
-        assert made.actions == [DeleteRunner("s-11111111", "p-2")]
+        assert made.actions == [DeleteRunner(("n", "s-11111111"), "p-2")]

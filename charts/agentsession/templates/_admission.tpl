@@ -47,3 +47,9 @@ spec:
 {{- define "agentsession.runtimeClasses" -}}
 {{- prepend .Values.runner.runtimeClassNames .Values.runner.runtimeClassName | compact | toRawJson -}}
 {{- end }}
+
+{{- /* A variable of policies: whether the installer lets AgentPools of the namespace be shared. */ -}}
+{{- define "agentsession.shared" -}}
+- name: shared
+  expression: request.namespace in {{ toRawJson .Values.pools.sharedNamespaces }}
+{{- end }}

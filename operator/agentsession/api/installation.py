@@ -58,6 +58,7 @@ class Installation(SpecModel):
         description="Base URLs (scheme, host, port) that tenants may name as provider.baseURL."
     )
     runner: RunnerDefaults
+    shared_pool_namespaces: list[str] = Field(default=[], description="Namespaces in which AgentPools may be shared.")
 
     @classmethod
     def load(cls, path: Path) -> "Installation":

@@ -7,7 +7,8 @@ from pydantic import ConfigDict, Field
 
 from .agent import Agent
 from .base import NOT_OBSERVED, Condition, KubeModel, SpecModel, StatusModel
-from .rules import holds, immutable
+from .rules import holds, immutable, rule
+from .selector import LabelSelector
 from .session import Runtime, TenantRef
 from .values import DURATION, Duration, parse_duration
 
@@ -71,17 +72,40 @@ class Recycle(SpecModel):
         return parse_duration(self.max_age) >= LEAST_AGE
 
 
+class AllowedNamespaces(SpecModel):
+    """Where the sessions may be that claim runners of a shared pool."""
+
+    selector: LabelSelector = Field(
+        description="Of namespaces, by their labels; {} selects all. Each has its name in kubernetes.io/metadata.name."
+    )
+
+
 class AgentPoolSpec(SpecModel):
     """Whose runners, of what shape, how many."""
 
     model_config = ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [immutable("tenantRef", "make a new AgentPool")]}
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                immutable("tenantRef", "make a new AgentPool"),
+                rule(
+                    "has(self.allowedNamespaces) == has(oldSelf.allowedNamespaces)",
+                    "a pool stays a tenant's or shared: make a new AgentPool",
+                    fieldPath=".allowedNamespaces",
+                ),
+            ]
+        }
     )
 
-    tenant_ref: TenantRef = Field(
-        default_factory=TenantRef,
-        json_schema_extra={"default": {}},
-        description="Whose sessions claim them: their storage is mounted beforehand.",
+    tenant_ref: TenantRef | None = Field(
+        default=None,
+        description="Whose sessions claim them: their storage is mounted beforehand. Unset: the AgentTenant default, "
+        "unless the pool is shared.",
+    )
+    allowed_namespaces: AllowedNamespaces | None = Field(
+        default=None,
+        description="Makes the pool a shared one: its runners hold nothing of a tenant before they are claimed, and "
+        "sessions of these namespaces claim them whose tenants consent (AgentTenant spec.sharedPools). Works in "
+        "namespaces that the installer lists.",
     )
     template: PoolTemplate = Field(description="What each runner is.")
     replicas: int = Field(
@@ -96,6 +120,21 @@ class AgentPoolSpec(SpecModel):
     recycle: Recycle = Field(
         default_factory=Recycle, json_schema_extra={"default": {}}, description="How old an unclaimed runner grows."
     )
+
+    @holds(
+        "!has(self.tenantRef) || !has(self.allowedNamespaces)",
+        "a pool is of one tenant or shared: set tenantRef or allowedNamespaces, not both",
+        field="allowedNamespaces",
+    )
+    def _is_of_one_kind(self) -> bool:
+        return self.tenant_ref is None or self.allowed_namespaces is None
+
+    @property
+    def tenant(self) -> str | None:
+        """The name of its AgentTenant; None of a shared pool."""
+        if self.allowed_namespaces is not None:
+            return None
+        return (self.tenant_ref or TenantRef()).name
 
 
 class AgentPoolStatus(StatusModel):
@@ -122,7 +161,7 @@ class AgentPoolStatus(StatusModel):
 
 
 class AgentPool(KubeModel):
-    """Runners that are kept ready for a tenant's sessions."""
+    """Runners that are kept ready for a tenant's sessions, or for those of many."""
 
     spec: AgentPoolSpec
     status: AgentPoolStatus = AgentPoolStatus()

@@ -10,8 +10,8 @@ def reference(crds: Sequence[Schema]) -> str:
     """The whole page, in Markdown: one section per kind, one table for its spec, one for its status."""
     parts = [
         "# API reference\n",
-        "Every field of every kind. References stay in the namespace. A field that is not listed is refused; "
-        "[sessions by example](sessions.md) shows the fields in use.\n",
+        "Every field of every kind. References stay in the namespace unless it says otherwise. A field that is not "
+        "listed is refused; [sessions by example](sessions.md) shows the fields in use.\n",
     ]
     for crd in crds:
         parts += _kind(crd["spec"])
@@ -67,6 +67,8 @@ def _type(node: Schema) -> str:
     if node["type"] == "array":
         keys = node.get("x-kubernetes-list-map-keys")
         return f"list of {_type(node['items'])}" + (f", by `{keys[0]}`" if keys else "")
+    if "additionalProperties" in node:
+        return f"map of {_type(node['additionalProperties'])}"
     return str(node.get("format", node["type"]))
 
 
@@ -88,6 +90,7 @@ def _bounds(node: Schema) -> Iterator[str]:
         "maxLength": "at most {} characters",
         "minItems": "at least {} items",
         "maxItems": "at most {} items",
+        "maxProperties": "at most {} entries",
     }
     for key, text in words.items():
         if key in node:

@@ -31,6 +31,7 @@ COPIED = (
     "minItems",
     "maxItems",
     "minProperties",
+    "maxProperties",
     "required",
 )
 DROPPED = {"title", "additionalProperties", "$defs"}
@@ -92,6 +93,8 @@ def _node(node: Schema, defs: Mapping[str, Schema], path: str) -> Schema:
         out["properties"] = {
             name: _node(child, defs, f"{path}.{name}") for name, child in cast(Schema, node["properties"]).items()
         }
+    elif isinstance(node.get("additionalProperties"), dict):
+        out["additionalProperties"] = _node(node["additionalProperties"], defs, f"{path}[]")
     elif node["type"] == "object" and "x-kubernetes-preserve-unknown-fields" not in node:
         raise SchemaError(f"{path}: a free-form object")
     if "items" in node:

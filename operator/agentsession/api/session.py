@@ -26,9 +26,14 @@ class TenantRef(SpecModel):
 
 
 class PoolRef(SpecModel):
-    """An AgentPool in the same namespace, of the same tenant."""
+    """An AgentPool of the same tenant, or a shared one."""
 
     name: ShortName = Field(description="Name of the AgentPool.")
+    namespace: ShortName | None = Field(
+        default=None,
+        description="Of a shared AgentPool, if it is another one than the session's: the pool has to admit this "
+        "namespace (spec.allowedNamespaces), and the tenant to consent (spec.sharedPools).",
+    )
     on_exhausted: Literal["ColdStart", "Wait"] = Field(
         default="ColdStart",
         description="What to do while it has no runner ready: start one for this session alone, or wait with a ticket.",
@@ -329,6 +334,9 @@ class AgentSessionStatus(StatusModel):
     )
     session_id: str | None = Field(default=None, max_length=64, description="Id of the conversation in its transcript.")
     pod_name: str | None = Field(default=None, max_length=63)
+    pod_namespace: str | None = Field(
+        default=None, max_length=63, description="Of the pod, if it is a shared pool's: not the session's own."
+    )
     workspace: WorkspaceStatus | None = None
     ticket: int | None = Field(
         default=None,

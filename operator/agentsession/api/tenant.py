@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from .base import NOT_OBSERVED, Condition, KubeModel, SpecModel, StatusModel
 from .rules import Unique, immutable
-from .values import BaseUrl, Bytes, DataKey, ModelId, ObjectName
+from .values import BaseUrl, Bytes, DataKey, ModelId, ObjectName, ShortName
 
 
 class SecretKeyRef(SpecModel):
@@ -63,6 +63,17 @@ class TenantSessions(SpecModel):
     )
 
 
+class SharedPools(SpecModel):
+    """Consent to runners in namespaces of others."""
+
+    namespaces: Annotated[list[ShortName], Unique()] = Field(
+        default=[],
+        max_length=64,
+        description="Namespaces whose shared AgentPools may serve the tenant's sessions. A session's prompts and files "
+        "are then in a pod there, open to whoever may exec into pods of that namespace.",
+    )
+
+
 class AgentTenantSpec(SpecModel):
     """What the platform grants a tenant."""
 
@@ -78,6 +89,11 @@ class AgentTenantSpec(SpecModel):
     workspace: Workspace | None = Field(default=None, description="Volume for the sessions' files.")
     sessions: TenantSessions = Field(
         default_factory=TenantSessions, json_schema_extra={"default": {}}, description="Bounds on sessions."
+    )
+    shared_pools: SharedPools = Field(
+        default_factory=SharedPools,
+        json_schema_extra={"default": {}},
+        description="Which shared AgentPools its sessions may use; withdrawn, what runs there ends.",
     )
 
 

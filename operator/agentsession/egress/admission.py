@@ -74,6 +74,8 @@ def _granted(directory: Directory, pod: RunnerPod, grant: Grant) -> Served | Uns
     if tenant is None or tenant.metadata.uid != grant.tenant_uid:
         missing = _forbidden(f"AgentTenant {_name(tenant_key)} does not exist any more")
         return Unseen(AGENTTENANTS, tenant_key, missing)
+    if grant.place not in (grant.namespace, *tenant.spec.shared_pools.namespaces):
+        return _forbidden(f"AgentTenant {_name(tenant_key)} does not consent to shared pools of {grant.place}")
     return Served(pod, session, tenant)
 
 

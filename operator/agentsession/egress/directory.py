@@ -130,7 +130,7 @@ class Directory:
         grant = self._verified(token)
         if isinstance(grant, InvalidTokenError):
             raise grant
-        if grant.pod_uid != pod.metadata.uid or grant.namespace != pod.metadata.namespace:
+        if grant.pod_uid != pod.metadata.uid or grant.place != pod.metadata.namespace:
             raise InvalidTokenError("made for another pod")
         return grant
 

@@ -22,12 +22,20 @@ class Grant(BaseModel):
     session_uid: str
     session_name: str
     namespace: str
+    """Of session and tenant."""
+    pod_namespace: str | None = None
+    """Of the pod, if it is another one: the pod was a shared pool's."""
     tenant: str
     tenant_uid: str
     epoch: int
     """leaseTransitions of the operator's Lease when it was written; of two pods with one session the higher wins."""
     claimed: datetime | None = None
     """When the session claimed the pod, which was warm; None for a pod that was made for it."""
+
+    @property
+    def place(self) -> str:
+        """Where the pod is."""
+        return self.pod_namespace or self.namespace
 
     def sign(self, keyring: Keyring) -> str:
         """The annotation's value."""

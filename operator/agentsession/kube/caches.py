@@ -4,21 +4,45 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agentsession.kube.cache import Store
-from agentsession.kube.objects import KubeObject, condition_of, key_of, labels_of
+from agentsession.kube.objects import Key, KubeObject, condition_of, key_of, labels_of
 
 
 def labelled(pod: KubeObject) -> Iterable[str]:
-    """Pods are found by the values of their labels: the uids of the session and of the pool that they are for."""
-    return labels_of(pod).values()
+    """Pods are found by the values of their labels, such as the uids of the session and of the pool that they are for;
+    and by label and value, where the value alone is not unique."""
+    for label, value in labels_of(pod).items():
+        yield value
+        yield _labelled(label, value)
 
 
-def reasons(obj: KubeObject) -> Iterable[str]:
-    """Sessions are found by their namespace and the reason of their Ready condition."""
-    yield _reason(key_of(obj)[0], condition_of(obj, "Ready")[1])
+def reasons(session: KubeObject) -> Iterable[str]:
+    """Sessions are found by the reason of their Ready condition, in their namespace; and by the pool that they name."""
+    yield _reason(key_of(session)[0], condition_of(session, "Ready")[1])
+    if (pool := pool_of(session)) is not None:
+        yield _naming(pool)
+        yield _naming(pool, condition_of(session, "Ready")[1])
+
+
+def pool_of(session: KubeObject) -> Key | None:
+    """The AgentPool that a session names; None if it names none that can be read."""
+    try:
+        ref = session["spec"]["poolRef"]
+        namespace, name = ref.get("namespace", key_of(session)[0]), ref["name"]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return (namespace, name) if isinstance(namespace, str) and isinstance(name, str) else None
+
+
+def _labelled(label: str, value: str) -> str:
+    return f"{label}={value}"
 
 
 def _reason(namespace: str, reason: str) -> str:
     return f"{namespace}/{reason}"
+
+
+def _naming(pool: Key, reason: str = "") -> str:
+    return f"pool {pool[0]}/{pool[1]} {reason}"
 
 
 @dataclass(frozen=True)
@@ -37,3 +61,11 @@ class Caches:
     def waiting(self, namespace: str, reason: str) -> list[KubeObject]:
         """The namespace's sessions that give this reason for not being ready."""
         return self.sessions.indexed(_reason(namespace, reason))
+
+    def naming(self, pool: Key, reason: str = "") -> list[KubeObject]:
+        """The sessions that name that pool; with a reason, those that give it for not being ready."""
+        return self.sessions.indexed(_naming(pool, reason))
+
+    def labelled(self, label: str, value: str) -> list[KubeObject]:
+        """The pods with that label."""
+        return self.pods.indexed(_labelled(label, value))

@@ -40,8 +40,11 @@ class Actor:
         self._keyring = keyring
         self._made = made
 
-    async def create(self, pool: AgentPool, tenant: AgentTenant, user: int, revision: str) -> None:
-        """One runner, and then the operator's word that it made it. Raises kube.errors.ApiError."""
+    async def create(self, pool: AgentPool, tenant: AgentTenant | None, user: int, revision: str) -> None:
+        """One runner, and then the operator's word that it made it. tenant: None of a shared pool.
+
+        Raises kube.errors.ApiError.
+        """
         name = pool_pod_name(pool.metadata.name, secrets.token_hex(4))
         pod = await self._created(warm_pod(pool, tenant, self._install, self._surroundings, user, name))
         uid = pod["metadata"]["uid"]

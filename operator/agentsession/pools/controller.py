@@ -12,17 +12,18 @@ from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, AgentPoolStatus
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
-from agentsession.kube.errors import ForbiddenError, InvalidError
+from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject, is_terminating, uid_of
 from agentsession.kube.refusals import explained
 from agentsession.kube.resource import AGENTPOOLS
+from agentsession.runners.premises import Premises
 from agentsession.runners.trouble import POD_REFUSED, Trouble
 from agentsession_runner import logs
 
 from .act import Actor
 from .announce import announcements
-from .decide import Plan, decide
+from .decide import REFUSED_WAIT, Plan, decide
 from .observe import Observer
 from .observed import Refused
 
@@ -45,6 +46,7 @@ class PoolController:
         caches: Caches,
         observer: Observer,
         actor: Actor,
+        premises: Premises,
         recorder: EventRecorder,
         install: Installation,
         refused: dict[Key, Refused],
@@ -56,6 +58,7 @@ class PoolController:
         self._caches = caches
         self._observer = observer
         self._actor = actor
+        self._premises = premises
         self._recorder = recorder
         self._install = install
         self._refused = refused
@@ -77,11 +80,23 @@ class PoolController:
         except ValidationError as error:
             self._recorder.record(raw, "Warning", "InvalidSpec", spec_errors(error))
             return None
-        now = self._now()
-        plan = decide(pool, self._observer.observe(pool, now), self._install, now)
+        problem, now = await self._furnish(pool), self._now()
+        plan = decide(pool, self._observer.observe(pool, problem, now), self._install, now)
         more = await self._carry_out(key, pool, plan)
-        again = await self._publish(raw, pool, plan.status, plan.requeue_after)
+        again = REFUSED_WAIT if problem is not None else plan.requeue_after
+        again = await self._publish(raw, pool, plan.status, again)
         return timedelta(0) if more else again
+
+    async def _furnish(self, pool: AgentPool) -> Trouble | None:
+        """Make the namespace of a shared pool ready: else its tenant does that. Returns what the API server refuses."""
+        namespace = pool.metadata.namespace
+        if pool.spec.tenant is not None or namespace not in self._install.shared_pool_namespaces:
+            return None
+        try:
+            await self._premises.hold(namespace)
+        except (ForbiddenError, InvalidError, NotFoundError) as error:
+            return Trouble("NamespaceNotReady", f"the API server refuses: {explained(error)}")
+        return None
 
     async def _carry_out(self, key: Key, pool: AgentPool, plan: Plan) -> bool:
         """Delete, then make some. Returns whether there are more to make at once."""
@@ -90,7 +105,7 @@ class PoolController:
         for pod in plan.delete:
             await self._actor.delete(key[0], pod)
         tenant, user = self._observer.tenant(pool), self._observer.user(key[0])
-        if not plan.create or tenant is None or user is None:
+        if not plan.create or user is None or (tenant is None) != (pool.spec.tenant is None):
             self._batch.pop(key, None)
             return False
         most = BUSY_AT_ONCE if self._busy() else MOST_AT_ONCE

@@ -12,6 +12,7 @@ from agentsession.api.pool import AgentPool, AgentPoolStatus
 from agentsession.api.values import parse_duration
 from agentsession.runners.podview import PodView
 from agentsession.runners.requirements import impossible
+from agentsession.runners.trouble import Trouble
 
 from .observed import Observed
 from .report import Counts, refused, running, unresolved
@@ -37,7 +38,7 @@ class Plan:
 
 def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime) -> Plan:
     """One step towards `spec.replicas` runners of the current revision."""
-    if (wrong := impossible(pool.spec.template, install, "spec.template")) is not None:
+    if (wrong := impossible(pool.spec.template, install, "spec.template") or _unlisted(pool, install)) is not None:
         return Plan(refused(pool, wrong, now), delete=_living(seen.runners))
     if seen.unresolved is not None:
         return Plan(unresolved(pool, seen.unresolved, now))
@@ -62,6 +63,16 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
     resize = RESIZE if pool.spec.scaling.mode == "Auto" else None
     again = _soonest(held if hold else None, resize, *_due(pool, seen.runners, now))
     return Plan(running(pool, seen, counts, now), 0 if hold else missing, [*leaving, *gone], again)
+
+
+def _unlisted(pool: AgentPool, install: Installation) -> Trouble | None:
+    namespace = pool.metadata.namespace
+    if pool.spec.tenant is not None or namespace in install.shared_pool_namespaces:
+        return None
+    why = f"spec.allowedNamespaces: namespace {namespace} is not one for shared pools"
+    return Trouble(
+        "NamespaceNotAllowed", f"{why}: have the installer list it under the chart's value pools.sharedNamespaces"
+    )
 
 
 def _desired(pool: AgentPool, seen: Observed) -> int:

@@ -13,7 +13,7 @@ from agentsession.resources.network import holds, widened_by, widened_message
 from agentsession.resources.pod import revision, warm_spec
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.claimants import POOL_EXHAUSTED, naming, ticket_of, waiting
+from agentsession.runners.claimants import POOL_EXHAUSTED, ticket_of, waiting
 from agentsession.runners.podview import PodView, Views
 from agentsession.runners.requirements import no_tenant, wrong_model
 from agentsession.runners.tenants import Tenants
@@ -43,28 +43,26 @@ class Observer:
         self._demands: dict[Key, Demand] = {}
 
     def tenant(self, pool: AgentPool) -> AgentTenant | None:
-        """The pool's tenant, if it is there and can be read."""
-        return self._tenants.find(_tenant_key(pool))[0]
+        """The pool's tenant, if it has one that is there and can be read."""
+        return self._tenants.find((pool.metadata.namespace, pool.spec.tenant))[0] if pool.spec.tenant else None
 
     def user(self, namespace: str) -> int | None:
         """User id of the namespace's runners; None while it is not known, or is going."""
         known = self._caches.namespaces.get(("", namespace))
         return None if known is None or is_terminating(known) else runner_uid(uid_of(known))
 
-    def observe(self, pool: AgentPool, now: datetime) -> Observed:
-        """The snapshot for one pool."""
+    def observe(self, pool: AgentPool, refused: Trouble | None, now: datetime) -> Observed:
+        """The snapshot for one pool. refused: why its namespace could not be made ready."""
         namespace, uid = pool.metadata.namespace, pool.metadata.uid
-        (tenant, problem), user = self._tenants.find(_tenant_key(pool)), self.user(namespace)
-        lacking = no_tenant(tenant, problem, pool.spec.tenant_ref.name, namespace)
-        unresolved = lacking or self._unresolved(pool, tenant, user)
+        tenant, user = self.tenant(pool), self.user(namespace)
+        unresolved = refused or self._no_tenant(pool) or self._unresolved(pool, tenant, user)
         wanted = ""
-        if unresolved is None and tenant is not None and user is not None:
+        if unresolved is None and user is not None:
             wanted = revision(warm_spec(pool.spec.template, tenant, self._install, self._surroundings, user))
         pods = self._caches.pods.indexed(uid)
         free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
         runners = [self._views.of(pod) for pod in free]
-        exhausted = self._caches.waiting(namespace, POOL_EXHAUSTED)
-        waits = list(waiting(exhausted, pool.metadata.name, self._caches.pods.indexed))
+        waits = list(waiting(self._caches.naming(pool.key, POOL_EXHAUSTED), self._caches.pods.indexed))
         return Observed(
             unresolved=unresolved,
             revision=wanted,
@@ -80,7 +78,7 @@ class Observer:
         if pool.spec.scaling.mode != "Auto":
             self.forget(pool.key)
             return 0
-        sessions = naming(self._caches.sessions.in_namespace(pool.metadata.namespace), pool.metadata.name)
+        sessions = self._caches.naming(pool.key)
         if (demand := self._demands.get(pool.key)) is None:
             demand = self._demands[pool.key] = Demand(pool.status.desired_replicas, now)
         return demand.size(sessions, runners, pool.spec.scaling.warm_percent / 100, now)
@@ -88,6 +86,13 @@ class Observer:
     def forget(self, key: Key) -> None:
         """The pool is gone, or does not size itself any more."""
         self._demands.pop(key, None)
+
+    def _no_tenant(self, pool: AgentPool) -> Trouble | None:
+        if pool.spec.tenant is None:
+            return None
+        namespace = pool.metadata.namespace
+        tenant, problem = self._tenants.find((namespace, pool.spec.tenant))
+        return no_tenant(tenant, problem, pool.spec.tenant, namespace)
 
     def _unresolved(self, pool: AgentPool, tenant: AgentTenant | None, user: int | None) -> Trouble | None:
         namespace = pool.metadata.namespace
@@ -103,7 +108,3 @@ class Observer:
 
     def _policy_holds(self, key: Key) -> bool:
         return holds(self._caches.policies.get(key), key[0], self._install)
-
-
-def _tenant_key(pool: AgentPool) -> Key:
-    return pool.metadata.namespace, pool.spec.tenant_ref.name

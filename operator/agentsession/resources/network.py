@@ -7,6 +7,7 @@ from agentsession.api.installation import Installation
 from agentsession_runner.protocol import PORT
 
 from .names import NETWORK_POLICY, RUNNER_LABEL
+from .selectors import selects
 
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
@@ -51,7 +52,11 @@ def widened_by(policies: Iterable[Mapping[str, Any]], labels: Mapping[str, str],
     vouched: names that are not looked at, beside that of our own.
     """
     known = {NETWORK_POLICY, *vouched}
-    names = {policy["metadata"]["name"] for policy in policies if _adds(policy["spec"]) and _selects(policy, labels)}
+    names = {
+        policy["metadata"]["name"]
+        for policy in policies
+        if _adds(policy["spec"]) and selects(policy["spec"].get("podSelector") or {}, labels)
+    }
     return min(names - known, default=None)
 
 
@@ -66,26 +71,3 @@ def widened_message(policy: str) -> str:
 
 def _adds(spec: Mapping[str, Any]) -> bool:
     return bool(spec.get("ingress") or spec.get("egress"))
-
-
-def _selects(policy: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    selector = policy["spec"].get("podSelector") or {}
-    wanted: Mapping[str, str] = selector.get("matchLabels") or {}
-    return wanted.items() <= labels.items() and all(
-        _holds(expression, labels) for expression in selector.get("matchExpressions") or []
-    )
-
-
-def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """As metav1.LabelSelectorRequirement says; an operator that is not known here counts as selecting."""
-    value = labels.get(expression["key"])
-    match expression["operator"]:
-        case "In":
-            return value in expression["values"]
-        case "NotIn":
-            return value not in expression["values"]
-        case "DoesNotExist":
-            return value is None
-        case "Exists":
-            return value is not None
-    return True

@@ -50,18 +50,24 @@ def session_pod(
 
 
 def warm_pod(
-    pool: AgentPool, tenant: AgentTenant, install: Installation, surroundings: Surroundings, uid: int, name: str
+    pool: AgentPool, tenant: AgentTenant | None, install: Installation, surroundings: Surroundings, uid: int, name: str
 ) -> dict[str, object]:
-    """A pod whose session is not known yet; its deadline is shortened to the session's when that claims it."""
+    """A pod whose session is not known yet; its deadline is shortened to the session's when that claims it.
+
+    tenant: None of a shared pool.
+    """
     spec = warm_spec(pool.spec.template, tenant, install, surroundings, uid)
     spec["activeDeadlineSeconds"] = int((parse_duration(pool.spec.recycle.max_age) + MOST_TIME).total_seconds())
     return _pod(pool, "AgentPool", name, {RUNNER_LABEL: "true", POOL_LABEL: pool.metadata.uid}, spec)
 
 
 def warm_spec(
-    template: PoolTemplate, tenant: AgentTenant, install: Installation, surroundings: Surroundings, uid: int
+    template: PoolTemplate, tenant: AgentTenant | None, install: Installation, surroundings: Surroundings, uid: int
 ) -> dict[str, object]:
-    """The spec of a runner that has served nobody, without its deadline: all that a revision is made of."""
+    """The spec of a runner that has served nobody, without its deadline: all that a revision is made of.
+
+    tenant: whose storage it mounts; None mounts nobody's.
+    """
     return _pod_spec(template, tenant, install, surroundings, uid, None, [])
 
 
@@ -107,7 +113,7 @@ def _pod(owner: KubeModel, kind: str, name: str, labels: dict[str, str], spec: d
 
 def _pod_spec(
     template: PoolTemplate,
-    tenant: AgentTenant,
+    tenant: AgentTenant | None,
     install: Installation,
     surroundings: Surroundings,
     uid: int,
@@ -225,9 +231,9 @@ def workspace_sub_path(pod_uid: str) -> str:
     return f"{WORKSPACE_FOLDER}{pod_uid}"
 
 
-def _storage(tenant: AgentTenant, *, kept: bool) -> list[dict[str, object]]:
+def _storage(tenant: AgentTenant | None, *, kept: bool) -> list[dict[str, object]]:
     tmp: dict[str, object] = {"name": "tmp", "emptyDir": {"sizeLimit": TMP_SIZE}}
-    if tenant.spec.workspace is None and not kept:
+    if tenant is None or (tenant.spec.workspace is None and not kept):
         return [{"name": "workspace", "emptyDir": {}}, {"name": "config", "emptyDir": {}}, tmp]
     claim = {"persistentVolumeClaim": {"claimName": claim_name(tenant.metadata.name)}}
     return [{"name": "workspace", **claim}, {"name": "config", **claim}, tmp]

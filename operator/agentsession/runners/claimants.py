@@ -3,47 +3,32 @@
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 
-from agentsession.api.conditions import READY
 from agentsession.api.session import AgentSession
-from agentsession.kube.objects import KubeObject, condition_of, uid_of
+from agentsession.kube.objects import KubeObject, uid_of
 
 POOL_EXHAUSTED = "PoolExhausted"
 """It waits for a runner of its pool."""
 
-Turn = tuple[float, str, str]
+Turn = tuple[float, str, str, str]
 """Of two that wait, the lower is served first."""
 Serves = Callable[[str], object]
 """Whether a runner serves the session of that uid: its status may not say so yet."""
 
 
-def waiting(sessions: Iterable[KubeObject], pool: str, served: Serves) -> Iterator[KubeObject]:
-    """Those that wait for a runner of that pool. sessions: of its namespace."""
-    return (item for item in sessions if _waits_for(item, pool) and not served(uid_of(item)))
+def waiting(sessions: Iterable[KubeObject], served: Serves) -> Iterator[KubeObject]:
+    """Those that still wait. sessions: all that name the pool, and give POOL_EXHAUSTED for not being ready."""
+    return (item for item in sessions if not suspended(item) and not served(uid_of(item)))
 
 
-def waiting_before(session: AgentSession, sessions: Iterable[KubeObject], pool: str, served: Serves) -> int:
-    """How many wait for one whose turn comes before its own."""
+def waiting_before(session: AgentSession, sessions: Iterable[KubeObject], served: Serves) -> int:
+    """How many wait whose turn comes before its own."""
     mine = _turn_of(session)
-    return sum(turn(other) < mine for other in waiting(sessions, pool, served))
+    return sum(turn(other) < mine for other in waiting(sessions, served))
 
 
-def next_claimants(sessions: Iterable[KubeObject], pool: str, served: Serves, ready: int) -> list[KubeObject]:
+def next_claimants(sessions: Iterable[KubeObject], served: Serves, ready: int) -> list[KubeObject]:
     """Of those that wait the first, as many as the pool has runners ready."""
-    return heapq.nsmallest(ready, waiting(sessions, pool, served), key=turn)
-
-
-def naming(sessions: Iterable[KubeObject], pool: str) -> list[KubeObject]:
-    """Those of the pool. sessions: all of its namespace."""
-    return [item for item in sessions if pool_of(item) == pool]
-
-
-def pool_of(session: KubeObject) -> str:
-    """The name of its AgentPool; empty if it names none that can be read."""
-    try:
-        name = session["spec"]["poolRef"]["name"]
-    except (KeyError, TypeError):
-        return ""
-    return name if isinstance(name, str) else ""
+    return heapq.nsmallest(ready, waiting(sessions, served), key=turn)
 
 
 def ticket_of(session: KubeObject) -> int | None:
@@ -58,9 +43,10 @@ def turn(session: KubeObject) -> Turn:
     return _turn(ticket_of(session), *age(session))
 
 
-def age(session: KubeObject) -> tuple[str, str]:
+def age(session: KubeObject) -> tuple[str, str, str]:
     """The older, the lower."""
-    return session["metadata"].get("creationTimestamp", ""), session["metadata"]["name"]
+    metadata = session["metadata"]
+    return metadata.get("creationTimestamp", ""), metadata["name"], metadata.get("namespace", "")
 
 
 def suspended(session: KubeObject) -> bool:
@@ -69,15 +55,11 @@ def suspended(session: KubeObject) -> bool:
     return isinstance(spec, dict) and spec.get("suspend") is True
 
 
-def _waits_for(session: KubeObject, pool: str) -> bool:
-    return pool_of(session) == pool and condition_of(session, READY)[1] == POOL_EXHAUSTED and not suspended(session)
-
-
-def _turn(ticket: int | None, created: str, name: str) -> Turn:
-    return (float("inf") if ticket is None else ticket), created, name
+def _turn(ticket: int | None, created: str, name: str, namespace: str) -> Turn:
+    return (float("inf") if ticket is None else ticket), created, name, namespace
 
 
 def _turn_of(session: AgentSession) -> Turn:
     created = session.metadata.creation_timestamp
     text = created.strftime("%Y-%m-%dT%H:%M:%SZ") if created is not None else ""
-    return _turn(session.status.ticket, text, session.metadata.name)
+    return _turn(session.status.ticket, text, session.metadata.name, session.metadata.namespace)

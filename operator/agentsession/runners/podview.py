@@ -12,7 +12,7 @@ from agentsession.keys.grant import Grant
 from agentsession.keys.keyring import InvalidTokenError
 from agentsession.keys.membership import Membership
 from agentsession.keys.seals import Seals
-from agentsession.kube.objects import KubeObject, annotations_of
+from agentsession.kube.objects import Key, KubeObject, annotations_of
 from agentsession.kube.versions import Versions
 from agentsession.resources.names import CONTAIN_CONTAINER, GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, RUNNER_CONTAINER
 
@@ -24,6 +24,7 @@ from .trouble import Trouble, diagnose
 class PodView:
     """A runner pod. `grant` is set only if this operator's keys signed it for this very pod."""
 
+    namespace: str
     name: str
     uid: str
     phase: PodPhase
@@ -55,6 +56,11 @@ class PodView:
     """Why it does not run, or will not for long."""
     ended_at: datetime | None
     """When its last container ended; set only if `ended`."""
+
+    @property
+    def key(self) -> Key:
+        """(namespace, name)."""
+        return self.namespace, self.name
 
     @property
     def warm(self) -> bool:
@@ -105,6 +111,7 @@ def view(pod: Mapping[str, object], seals: Seals) -> PodView:
     contain = _state(status.init_container_statuses, CONTAIN_CONTAINER)
     runner = _state(status.container_statuses, RUNNER_CONTAINER)
     return PodView(
+        namespace=parsed.metadata.namespace,
         name=parsed.metadata.name,
         uid=parsed.metadata.uid,
         phase=status.phase,

@@ -4,17 +4,17 @@ The leader counts; who takes over goes on after the highest that any session hol
 """
 
 from agentsession.api.pool import AgentPool
-from agentsession.kube.cache import Store
+from agentsession.kube.caches import Caches
 from agentsession.kube.objects import Key
 
-from .claimants import naming, ticket_of
+from .claimants import ticket_of
 
 
 class Tickets:
-    """Of all pools. sessions: the cache."""
+    """Of all pools."""
 
-    def __init__(self, sessions: Store) -> None:
-        self._sessions = sessions
+    def __init__(self, caches: Caches) -> None:
+        self._caches = caches
         self._last: dict[str, int] = {}
         self._given: dict[Key, int] = {}
 
@@ -31,7 +31,7 @@ class Tickets:
     def _next(self, pool: AgentPool) -> int:
         uid = pool.metadata.uid
         if uid not in self._last:
-            held = naming(self._sessions.in_namespace(pool.metadata.namespace), pool.metadata.name)
-            self._last[uid] = max((ticket_of(session) or 0 for session in held), default=0)
+            held = (ticket_of(session) or 0 for session in self._caches.naming(pool.key))
+            self._last[uid] = max(held, default=0)
         self._last[uid] += 1
         return self._last[uid]

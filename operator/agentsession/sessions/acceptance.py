@@ -3,11 +3,13 @@
 from agentsession.api.installation import Installation
 from agentsession.api.pool import PoolTemplate
 from agentsession.api.session import AgentSession
+from agentsession.api.tenant import AgentTenant
+from agentsession.kube.objects import Key
 from agentsession.runners.requirements import impossible, no_tenant, wrong_model
 from agentsession.runners.trouble import Trouble
 
 from .observed import Observed
-from .offer import POOL_NOT_FOUND
+from .offer import POOL_NOT_FOUND, pool_key
 
 
 def refusal(session: AgentSession, install: Installation) -> Trouble | None:
@@ -23,13 +25,31 @@ def unresolved(session: AgentSession, seen: Observed) -> Trouble | None:
     lacking = no_tenant(seen.tenant, seen.tenant_problem, session.spec.tenant_ref.name, namespace)
     if lacking is not None or seen.tenant is None:
         return lacking
+    pool = pool_key(session)
+    if pool is not None and (refused := not_consented(session, seen.tenant, pool[0])) is not None:
+        return refused
     none = seen.offer.none if seen.offer is not None else None
     if seen.template is None or (none is not None and none.reason == POOL_NOT_FOUND):
-        pool = session.spec.pool_ref.name if session.spec.pool_ref is not None else ""
-        why = f"spec.poolRef: there is no AgentPool {pool} in namespace {namespace}: create it"
-        return Trouble(POOL_NOT_FOUND, why)
+        return _no_pool(pool or (namespace, ""), namespace)
     if (wrong := wrong_model(seen.template.agent, seen.tenant, "spec")) is not None:
         return Trouble("ModelNotAllowed", wrong)
     if seen.prompt_problem is not None:
         return Trouble("PromptNotFound", seen.prompt_problem)
     return None
+
+
+def not_consented(session: AgentSession, tenant: AgentTenant, namespace: str) -> Trouble | None:
+    """That the tenant does not let its session's runner be in that namespace."""
+    if namespace in (session.metadata.namespace, *tenant.spec.shared_pools.namespaces):
+        return None
+    why = f"AgentTenant {tenant.metadata.name} does not consent to shared pools of namespace {namespace}"
+    return Trouble("SharedPoolNotAllowed", f"spec.poolRef: {why}: add it to the tenant's spec.sharedPools.namespaces")
+
+
+def _no_pool(pool: Key, namespace: str) -> Trouble:
+    """What there is in another namespace is told to nobody whom it does not admit."""
+    if pool[0] == namespace:
+        why = f"there is no AgentPool {pool[1]} in namespace {namespace}: create it"
+        return Trouble(POOL_NOT_FOUND, f"spec.poolRef: {why}")
+    why = f"there is no AgentPool {pool[1]} in namespace {pool[0]} that admits sessions of namespace {namespace}"
+    return Trouble(POOL_NOT_FOUND, f"spec.poolRef: {why}: have its spec.allowedNamespaces select it")

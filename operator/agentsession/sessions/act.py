@@ -63,14 +63,14 @@ class Actor:
         """Hold the slot of a runner that is to be created, from the decision on: enter it before anything is awaited,
         or the next session is given the same slot while the status is being written."""
         namespace, name = session.key
-        uid, tenant = session.metadata.uid, session.spec.tenant_ref.name
+        uid, tenant = session.metadata.uid, (namespace, session.spec.tenant_ref.name)
         slots = set()
         for action in actions:
             match action:
                 case CreateRunner():
-                    slots.add(Slot(namespace, tenant, uid, runner_pod_name(name, uid)))
-                case Claim(pod_name=pod_name):
-                    slots.add(Slot(namespace, tenant, uid, pod_name))
+                    slots.add(Slot(tenant, uid, (namespace, runner_pod_name(name, uid))))
+                case Claim(pod=pod):
+                    slots.add(Slot(tenant, uid, pod))
         self._starting |= slots
         try:
             yield
@@ -88,8 +88,8 @@ class Actor:
                 await self._create(session, seen)
             case Claim():
                 await self._claim(session, seen, action)
-            case DeleteRunner(pod_name, pod_uid, grace_seconds):
-                await self._delete((session.metadata.namespace, pod_name), pod_uid, grace_seconds)
+            case DeleteRunner(pod, pod_uid, grace_seconds):
+                await self._delete(pod, pod_uid, grace_seconds)
             case Listen(pod_uid, ip):
                 self._listeners.listen(session.key, Target(pod_uid, ip, session.metadata.uid))
             case Bind(pod_uid, ip, prompt):
@@ -139,13 +139,12 @@ class Actor:
         """Take a warm pod by one guarded write. Whatever comes of it, the cache then has the pod as it is."""
         if seen.tenant is None:
             return
-        key, uid = (session.metadata.namespace, claim.pod_name), claim.pod_uid
+        key, uid = claim.pod, claim.pod_uid
         self._claimed.add(session.metadata.uid)
-        grant = self._grant(session, seen.tenant, uid, claimed=datetime.now(UTC))
+        grant = self._grant(session, seen.tenant, uid, key[0], claimed=datetime.now(UTC))
+        patch = claim_patch(key[0], claim.pool_uid, uid, session, grant, claim.deadline)
         try:
-            taken = await self._api.json_patch(
-                PODS, key, claim_patch(claim.pool_uid, uid, session, grant, claim.deadline)
-            )
+            taken = await self._api.json_patch(PODS, key, patch)
         except (InvalidError, NotFoundError, ConflictError, UnknownOutcomeError) as error:
             found = await self._read(key)
             if found is None or uid_of(found) != uid:
@@ -168,7 +167,7 @@ class Actor:
         body = session_pod(session, seen.template, seen.tenant, self._install, self._surroundings, user)
         key = (namespace, runner_pod_name(session.metadata.name, uid))
         pod = await self._created(body, key)
-        annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"])}
+        annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"], namespace)}
         patch = {"metadata": {"uid": pod["metadata"]["uid"], "annotations": annotations}}
         self._caches.pods.observe("ADDED", await self._api.merge_patch(PODS, key, patch))
 
@@ -182,12 +181,16 @@ class Actor:
         self._caches.pods.observe("ADDED", pod)
         return pod
 
-    def _grant(self, session: AgentSession, tenant: AgentTenant, pod_uid: str, claimed: datetime | None = None) -> str:
+    def _grant(
+        self, session: AgentSession, tenant: AgentTenant, pod_uid: str, place: str, claimed: datetime | None = None
+    ) -> str:
+        """place: the pod's namespace."""
         grant = Grant(
             pod_uid=pod_uid,
             session_uid=session.metadata.uid,
             session_name=session.metadata.name,
             namespace=session.metadata.namespace,
+            pod_namespace=place if place != session.metadata.namespace else None,
             tenant=tenant.metadata.name,
             tenant_uid=tenant.metadata.uid,
             epoch=self._epoch,

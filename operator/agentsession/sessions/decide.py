@@ -16,7 +16,7 @@ from agentsession_runner.protocol import State
 
 from . import report
 from .acceptance import refusal, unresolved
-from .ends import agent_failed, deadline, failure, interrupted, over_limit, resume_failed
+from .ends import agent_failed, deadline, failure, interrupted, no_longer_consented, over_limit, resume_failed
 from .holdup import held_up
 from .observed import Observed
 from .offer import Offer
@@ -40,7 +40,7 @@ STARTING = Trouble("Starting", "the runner is on its way: pod, containment check
 def decide(session: AgentSession, seen: Observed, install: Installation, now: datetime) -> Plan:
     """One step of a session's way: accepted, resolved, runner, bound, prompted, answered, finished, gone."""
     plan = _next_step(session, seen, install, now)
-    strays = [DeleteRunner(stray.name, stray.uid) for stray in seen.strays if not stray.deleting]
+    strays = [DeleteRunner(stray.key, stray.uid) for stray in seen.strays if not stray.deleting]
     return replace(plan, actions=[*strays, *plan.actions]) if strays else plan
 
 
@@ -110,7 +110,7 @@ def _claim(session: AgentSession, seen: Observed, runner: PodView, now: datetime
     """Nothing is told yet: what the runner answers is part of the first thing that status says."""
     pool_uid = runner.membership.pool_uid if runner.membership is not None else ""
     deadline = now - (runner.started or now) + parse_duration(session.spec.limits.wall_clock)
-    claim = Claim(pool_uid, runner.name, runner.uid, deadline)
+    claim = Claim(pool_uid, runner.key, runner.uid, deadline)
     return Plan(session.status, [claim], at_once=True, settle_usage=seen.claimed_before)
 
 
@@ -133,6 +133,8 @@ def _with_pod(
         return Plan(report.starting(session, seen, strange, now), *remove(pod, now))
     if seen.tenant_problem is None and (seen.tenant is None or seen.tenant.metadata.uid != pod.grant.tenant_uid):
         return _finish(session, seen, talk, Trouble("TenantDeleted", "its AgentTenant was deleted"), now)
+    if (withdrawn := no_longer_consented(session, seen)) is not None:
+        return _give_up(session, seen, pod, talk, withdrawn, now, CUT_OFF)
     if (over := over_limit(session, seen, pod, now)) is not None:
         return _finish(session, seen, talk, over, now)
     if (suspending := suspend(session, seen, talk, install, now)) is not None:

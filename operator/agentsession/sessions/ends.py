@@ -8,6 +8,7 @@ from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import OUT_OF_TIME, Trouble
 from agentsession_runner.protocol import State
 
+from .acceptance import not_consented
 from .observed import Observed
 
 
@@ -31,7 +32,16 @@ def failure(session: AgentSession, seen: Observed) -> Trouble | None:
     """What explains a turn that failed; None: the agent's own words do."""
     if (limit := _turn_limit(session, seen)) is not None:
         return limit
+    if (withdrawn := no_longer_consented(session, seen)) is not None:
+        return withdrawn
     return agent_failed(seen.runner) if seen.runner is not None and seen.runner.phase == "Failed" else None
+
+
+def no_longer_consented(session: AgentSession, seen: Observed) -> Trouble | None:
+    """That the tenant does not let the runner be where it is any more."""
+    if seen.pod is None or seen.tenant is None:
+        return None
+    return not_consented(session, seen.tenant, seen.pod.namespace)
 
 
 def agent_failed(state: State) -> Trouble:

@@ -18,7 +18,7 @@ from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, labels_of, uid_of
 from agentsession.kube.resource import CONFIGMAPS
 from agentsession.kube.versions import Versions
-from agentsession.resources.names import NETWORK_POLICY, SESSION_LABEL, claim_name, runner_pod_name
+from agentsession.resources.names import NETWORK_POLICY, POOL_LABEL, SESSION_LABEL, claim_name, runner_pod_name
 from agentsession.resources.network import holds, widened_by
 from agentsession.resources.pod import revision, runner_labels, warm_spec
 from agentsession.resources.surroundings import Surroundings
@@ -34,8 +34,8 @@ from agentsession_runner.protocol import State
 
 from .holdup import ABSENT, Claim
 from .observed import Observed
-from .offer import POOL_NOT_FOUND, Offer, offer, template_of
-from .slots import Slot, free_slots
+from .offer import POOL_NOT_FOUND, Offer, admits, offer, pool_key, template_of
+from .slots import Slot, free_slots, pods_of
 from .turns import turn_uuid
 from .usage import doubtful
 
@@ -65,7 +65,7 @@ class Observer:
         self._views = views
         self._tenants = Tenants(caches.tenants)
         self._pools = Versions(AgentPool.model_validate)
-        self._tickets = Tickets(caches.sessions)
+        self._tickets = Tickets(caches)
         self._starting = starting
         self._claimed = claimed
         self._surroundings = surroundings
@@ -82,15 +82,18 @@ class Observer:
         template = template_of(session, pool)
         finished = is_true(session.status.conditions, FINISHED)
         offered = self._offer(session, tenant, pool, template) if pod is None and _may_claim(session) else None
+        place, labels = namespace, runner_labels(session)
+        if raw_pod is not None:
+            place, labels = key_of(raw_pod)[0], dict(labels_of(raw_pod))
+        elif offered is not None and offered.runner is not None and pool is not None:
+            place, labels = pool.metadata.namespace, labels | {POOL_LABEL: pool.metadata.uid}
         return Observed(
             tenant=tenant,
             tenant_problem=unreadable,
-            namespace_ready=self._namespace_ready(namespace),
+            namespace_ready=self._namespace_ready(place),
             namespace_terminating=self._terminating(namespace),
             claim=self._claim(tenant),
-            widened_by=self._widened_by(
-                namespace, labels_of(raw_pod) if raw_pod is not None else runner_labels(session)
-            ),
+            widened_by=self._widened_by(namespace, place, labels),
             prompt=prompt,
             prompt_problem=problem,
             template=template,
@@ -117,12 +120,16 @@ class Observer:
         return sorted(pods, key=lambda pod: served_first(pod[1], uid), reverse=True)
 
     def _pool(self, session: AgentSession) -> AgentPool | None:
-        ref = session.spec.pool_ref
-        pool = self._caches.pools.get((session.metadata.namespace, ref.name)) if ref is not None else None
+        """The one that it names, if it may use it."""
+        key, namespace = pool_key(session), session.metadata.namespace
+        found = self._caches.pools.get(key) if key is not None else None
         try:
-            return self._pools.of(pool) if pool is not None else None
+            pool = self._pools.of(found) if found is not None else None
         except ValidationError:
             return None
+        known = self._caches.namespaces.get(("", namespace))
+        labels = labels_of(known) if known is not None else {}
+        return pool if pool is not None and admits(pool, namespace, labels, self._install) else None
 
     def _offer(
         self, session: AgentSession, tenant: AgentTenant | None, pool: AgentPool | None, template: PoolTemplate | None
@@ -132,31 +139,29 @@ class Observer:
             return None
         if pool is None:
             return Offer(none=Trouble(POOL_NOT_FOUND, ""))
-        known = self._caches.namespaces.get(("", session.metadata.namespace))
+        known = self._caches.namespaces.get(("", pool.metadata.namespace))
         if template is None or tenant is None or known is None:
             return None
-        uid = runner_uid(uid_of(known))
-        current = revision(warm_spec(pool.spec.template, tenant, self._install, self._surroundings, uid))
+        uid, owner = runner_uid(uid_of(known)), tenant if pool.spec.tenant is not None else None
+        current = revision(warm_spec(pool.spec.template, owner, self._install, self._surroundings, uid))
         wanted = (
             current
             if template == pool.spec.template
-            else revision(warm_spec(template, tenant, self._install, self._surroundings, uid))
+            else revision(warm_spec(template, owner, self._install, self._surroundings, uid))
         )
-        reserved = {slot.pod_name for slot in self._starting}
+        reserved = {slot.pod for slot in self._starting}
         runners = [
             self._views.of(pod)
             for pod in self._caches.pods.indexed(pool.metadata.uid)
-            if key_of(pod)[1] not in reserved and SESSION_LABEL not in labels_of(pod)
+            if key_of(pod) not in reserved and SESSION_LABEL not in labels_of(pod)
         ]
-        return offer(session, pool, wanted, current, runners, self._ahead(session, pool))
+        return offer(session, tenant, pool, wanted, current, runners, self._ahead(session, pool))
 
     def _ahead(self, session: AgentSession, pool: AgentPool) -> int:
         """Sessions that wait for a runner of that pool before it, and are not being given one."""
         starting = {slot.session_uid for slot in self._starting}
-        waiting = self._caches.waiting(session.metadata.namespace, POOL_EXHAUSTED)
-        return waiting_before(
-            session, waiting, pool.metadata.name, lambda uid: uid in starting or self._caches.pods.indexed(uid)
-        )
+        waiting = self._caches.naming(pool.key, POOL_EXHAUSTED)
+        return waiting_before(session, waiting, lambda uid: uid in starting or self._caches.pods.indexed(uid))
 
     def _ticket(self, session: AgentSession, pool: AgentPool | None, offered: Offer | None) -> int | None:
         """That it holds, or a new one if it begins to wait."""
@@ -188,9 +193,11 @@ class Observer:
         known = self._caches.namespaces.get(("", namespace))
         return known is not None and is_terminating(known)
 
-    def _widened_by(self, namespace: str, labels: Mapping[str, str]) -> str | None:
-        policies = self._caches.policies.in_namespace(namespace)
-        return widened_by(policies, labels, self._install.runner.network_policies)
+    def _widened_by(self, namespace: str, place: str, labels: Mapping[str, str]) -> str | None:
+        """place: where the runner is, or would be."""
+        policies = self._caches.policies.in_namespace(place)
+        found = widened_by(policies, labels, self._install.runner.network_policies)
+        return found if found is None or place == namespace else f"{found} of namespace {place}"
 
     async def _prompt(self, session: AgentSession, runner: State | None) -> tuple[str | None, str | None]:
         """The first turn's text, or why it is not there. Not read again once the runner has it, or has answered."""
@@ -226,7 +233,7 @@ class Observer:
 
     def _free_slots(self, raw: KubeObject, tenant: AgentTenant) -> int:
         namespace = raw["metadata"]["namespace"]
-        sessions, pods = self._caches.sessions.in_namespace(namespace), self._caches.pods.in_namespace(namespace)
+        sessions, pods = self._caches.sessions.in_namespace(namespace), pods_of(self._caches, namespace)
         return free_slots(raw, sessions, pods, self._starting, tenant.spec.sessions.max_concurrent)
 
 

@@ -1,11 +1,16 @@
 """What a session's pool has for it: a runner made just as it asks, or the reason why it gets none. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
 
+from agentsession.api.base import to_json
+from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import AgentSession, Runtime
+from agentsession.api.tenant import AgentTenant
+from agentsession.kube.objects import Key
+from agentsession.resources.selectors import selects
 from agentsession.runners.claimants import POOL_EXHAUSTED
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
@@ -38,18 +43,39 @@ def template_of(session: AgentSession, pool: AgentPool | None) -> PoolTemplate |
     )
 
 
+def pool_key(session: AgentSession) -> Key | None:
+    """The AgentPool that it names."""
+    ref = session.spec.pool_ref
+    return (ref.namespace or session.metadata.namespace, ref.name) if ref is not None else None
+
+
+def admits(pool: AgentPool, namespace: str, labels: Mapping[str, str], install: Installation) -> bool:
+    """Whether sessions of that namespace, which has those labels, may use the pool. Those beside it always may."""
+    if pool.metadata.namespace == namespace:
+        return True
+    allowed, listed = pool.spec.allowed_namespaces, pool.metadata.namespace in install.shared_pool_namespaces
+    return allowed is not None and listed and selects(to_json(allowed.selector), labels)
+
+
 def offer(
-    session: AgentSession, pool: AgentPool, wanted: str, current: str, runners: Iterable[PodView], ahead: int
+    session: AgentSession,
+    tenant: AgentTenant,
+    pool: AgentPool,
+    wanted: str,
+    current: str,
+    runners: Iterable[PodView],
+    ahead: int,
 ) -> Offer:
     """wanted, current: revisions of what the session asks for and of what the pool makes now.
 
     runners: the pool's pods that nobody is claiming. ahead: sessions that wait for one of them before it.
     """
-    name = pool.metadata.name
-    if pool.spec.tenant_ref != session.spec.tenant_ref:
-        return Offer(
-            none=Trouble(COLD_START, f"AgentPool {name} is of AgentTenant {pool.spec.tenant_ref.name}: {ALONE}")
-        )
+    name = "/".join(pool.key) if pool.metadata.namespace != session.metadata.namespace else pool.metadata.name
+    if pool.spec.tenant is None and tenant.spec.workspace is not None:
+        why = f"AgentPool {name} is shared and keeps no files, and AgentTenant {tenant.metadata.name} has a workspace"
+        return Offer(none=Trouble(COLD_START, f"{why}: {ALONE}"))
+    if pool.spec.tenant not in (None, tenant.metadata.name):
+        return Offer(none=Trouble(COLD_START, f"AgentPool {name} is of AgentTenant {pool.spec.tenant}: {ALONE}"))
     if wanted != current:
         why = f"AgentPool {name} has another template than this session's agent and runtime: {ALONE}"
         return Offer(none=Trouble(COLD_START, f"{why}; leave them to the pool, or make them equal"))

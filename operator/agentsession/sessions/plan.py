@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from agentsession.api.session import AgentSessionStatus
+from agentsession.kube.objects import Key
 
 from .turns import NextPrompt
 
@@ -23,7 +24,7 @@ class Claim:
     """Make a pool's runner this session's, by one guarded write: grant, owner, deadline. Who is second loses."""
 
     pool_uid: str
-    pod_name: str
+    pod: Key
     pod_uid: str
     deadline: timedelta
     """What the session may use, from the pod's start on."""
@@ -36,7 +37,7 @@ class DeleteRunner:
     grace_seconds: None is the pod's own; 0 does not wait for its node to say that it is gone.
     """
 
-    pod_name: str
+    pod: Key
     pod_uid: str
     grace_seconds: int | None = None
 

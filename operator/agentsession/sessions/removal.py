@@ -20,9 +20,9 @@ def remove(pod: PodView, now: datetime, grace_seconds: int | None = None) -> tup
     without a pod there is no grant, so the egress plane serves it nothing. A grace period is shortened, never extended.
     """
     if pod.gone_by is None or (grace_seconds is not None and grace_seconds < (pod.grace_seconds or 0)):
-        return [DeleteRunner(pod.name, pod.uid, grace_seconds)], None
+        return [DeleteRunner(pod.key, pod.uid, grace_seconds)], None
     left = pod.gone_by + OVERDUE - now
-    return ([], left) if left > timedelta(0) else ([DeleteRunner(pod.name, pod.uid, grace_seconds=0)], None)
+    return ([], left) if left > timedelta(0) else ([DeleteRunner(pod.key, pod.uid, grace_seconds=0)], None)
 
 
 def retry_wait(ended: datetime, since: datetime, now: datetime) -> timedelta:

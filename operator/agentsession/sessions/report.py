@@ -92,6 +92,7 @@ def starting(
     status = _status(session, "Starting", marks, now)
     if started or seen.pod is not None:
         status.pod_name = runner_pod_name(session.metadata.name, session.metadata.uid)
+        status.pod_namespace = None
         status.start_type = "Resumed" if session.status.turns else "Cold"
         status.timings.claimed = None
         _claimed(status, seen)
@@ -145,7 +146,7 @@ def suspended(session: AgentSession, seen: Observed, now: datetime) -> AgentSess
     ]
     status = _talked(_status(session, "Suspended", marks, now), seen, list(session.status.turns), session.status.result)
     status.usage = settled(status.usage, seen.usage)
-    status.pod_name = None
+    status.pod_name = status.pod_namespace = None
     return status
 
 
@@ -244,6 +245,7 @@ def _claimed(status: AgentSessionStatus, seen: Observed) -> None:
     grant = seen.pod.grant if seen.pod is not None else None
     if seen.pod is not None and grant is not None and grant.claimed is not None:
         status.pod_name = seen.pod.name
+        status.pod_namespace = grant.pod_namespace
         status.start_type = "Warm"
         status.timings.claimed = grant.claimed
 

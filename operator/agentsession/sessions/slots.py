@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from agentsession.api.conditions import ACCEPTED, FINISHED, READY, RESOLVED_REFS
 from agentsession.api.tenant import TenantSessions
-from agentsession.kube.objects import KubeObject, condition_of, labels_of, uid_of
-from agentsession.resources.names import SESSION_LABEL, TENANT_LABEL
+from agentsession.kube.caches import Caches
+from agentsession.kube.objects import Key, KubeObject, condition_of, key_of, labels_of, uid_of
+from agentsession.resources.names import SESSION_LABEL, SESSION_NAMESPACE_LABEL, TENANT_LABEL
 from agentsession.runners.claimants import POOL_EXHAUSTED, age, suspended
 from agentsession.runners.trouble import POD_REFUSED, WIDENED
 
@@ -23,10 +24,20 @@ OWN_FAULTS = {"ModelNotAllowed", "PromptNotFound"}
 class Slot(NamedTuple):
     """A pod that is being created or claimed, as the cache does not show it yet."""
 
-    namespace: str
-    tenant: str
+    tenant: Key
     session_uid: str
-    pod_name: str
+    pod: Key
+
+
+def pods_of(caches: Caches, namespace: str) -> list[KubeObject]:
+    """Those that may serve the namespace's sessions: its own, and such of shared pools elsewhere."""
+    return [*caches.pods.in_namespace(namespace), *caches.labelled(SESSION_NAMESPACE_LABEL, namespace)]
+
+
+def occupied_by(pod: KubeObject) -> Key:
+    """The tenant whose slot a pod holds, by (namespace, name); the name is empty if it holds none."""
+    labels = labels_of(pod)
+    return labels.get(SESSION_NAMESPACE_LABEL, key_of(pod)[0]), labels.get(TENANT_LABEL, "")
 
 
 def free_slots(
@@ -38,14 +49,15 @@ def free_slots(
 ) -> int:
     """How many of its tenant's sessions may start now, seen from `session`: those that are older come first.
 
-    sessions, pods: all of its namespace. starting: what the pods do not show yet. most: the tenant's maxConcurrent.
-    If there is room for all of them, fewer may be told than there are.
+    sessions: all of its namespace. pods: see pods_of. starting: what they do not show yet. most: the tenant's
+    maxConcurrent. If there is room for all of them, fewer may be told than there are.
     """
     if (room := most - len(sessions) - len(pods) - len(starting)) > 0:
         return room
-    namespace, tenant = session["metadata"]["namespace"], tenant_of(session)
-    running = {_serves(pod) for pod in pods if labels_of(pod).get(TENANT_LABEL) == tenant}
-    running |= {slot.session_uid for slot in starting if (slot.namespace, slot.tenant) == (namespace, tenant)}
+    tenant = tenant_of(session)
+    key = (session["metadata"]["namespace"], tenant)
+    running = {_serves(pod) for pod in pods if occupied_by(pod) == key}
+    running |= {slot.session_uid for slot in starting if slot.tenant == key}
     ahead = sum(
         tenant_of(other) == tenant and age(other) < age(session) and _may_start(other) and uid_of(other) not in running
         for other in sessions
@@ -56,11 +68,11 @@ def free_slots(
 def next_waiting(sessions: Iterable[KubeObject], pods: Iterable[KubeObject], tenant: KubeObject) -> list[KubeObject]:
     """The sessions whose turn it is now: of those that wait at capacity, as many of the oldest as there are slots.
 
-    sessions: of the tenant's namespace. pods: all of it.
+    sessions: of the tenant's namespace. pods: see pods_of.
     """
     name = tenant["metadata"]["name"]
     most = _most(tenant)
-    free = most - sum(labels_of(pod).get(TENANT_LABEL) == name for pod in pods)
+    free = most - sum(occupied_by(pod) == key_of(tenant) for pod in pods)
     waiting = (
         item
         for item in sessions

@@ -10,23 +10,15 @@ from agentsession.api.base import KubeModel, condition, spec_errors, to_json
 from agentsession.api.conditions import READY, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.tenant import AgentTenant, AgentTenantStatus
-from agentsession.kube.cache import Store
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
 from agentsession.kube.events import EventRecorder, Severity
 from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, uid_of
 from agentsession.kube.refusals import explained, next_try
-from agentsession.kube.resource import (
-    AGENTTENANTS,
-    NETWORKPOLICIES,
-    PERSISTENTVOLUMECLAIMS,
-    SERVICEACCOUNTS,
-    Resource,
-)
-from agentsession.resources.names import NETWORK_POLICY
-from agentsession.resources.network import network_policy
-from agentsession.resources.tenancy import service_account, workspace_claim
+from agentsession.kube.resource import AGENTTENANTS, PERSISTENTVOLUMECLAIMS
+from agentsession.resources.tenancy import workspace_claim
+from agentsession.runners.premises import Premises
 from agentsession.usage.meters import Meters
 from agentsession_runner import logs
 
@@ -51,6 +43,7 @@ class TenantController:
         caches: Caches,
         meters: Meters,
         recorder: EventRecorder,
+        premises: Premises,
         install: Installation,
         changed: Callable[[Key], None],
     ) -> None:
@@ -58,9 +51,10 @@ class TenantController:
         self._caches = caches
         self._meters = meters
         self._recorder = recorder
+        self._premises = premises
         self._install = install
         self._changed = changed
-        self._applied: dict[Key, dict[Resource, str]] = {}
+        self._applied: dict[Key, str] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Returns when to look again if nothing happens."""
@@ -87,32 +81,22 @@ class TenantController:
     async def _furnish(self, tenant: AgentTenant) -> str | None:
         """Make the namespace ready. Returns what the API server refuses, in one line; raises what may pass."""
         try:
-            await self._hold_policy(tenant.key)
-            account = service_account(tenant.metadata.namespace)
-            await self._hold(tenant.key, SERVICEACCOUNTS, self._caches.accounts, account)
+            if await self._premises.hold(tenant.metadata.namespace):
+                self._changed(tenant.key)
             if tenant.spec.workspace is not None:
                 claim = workspace_claim(tenant, tenant.spec.workspace)
-                await self._hold(tenant.key, PERSISTENTVOLUMECLAIMS, self._caches.claims, claim)
+                await self._hold_claim(tenant.key, claim)
                 return _lost(self._caches.claims.get(key_of(claim)))
         except (ForbiddenError, InvalidError, NotFoundError) as error:
             return f"the API server refuses: {explained(error)}"
         return None
 
-    async def _hold_policy(self, tenant: Key) -> None:
-        namespace = tenant[0]
-        desired = network_policy(namespace, self._install)
-        current = self._caches.policies.get((namespace, NETWORK_POLICY))
-        if current is None or current["spec"] != desired["spec"]:
-            applied = await self._api.apply(NETWORKPOLICIES, desired)
-            self._caches.policies.observe("MODIFIED", applied)
-            self._changed(tenant)
-
-    async def _hold(self, tenant: Key, resource: Resource, store: Store, body: KubeObject) -> None:
+    async def _hold_claim(self, tenant: Key, claim: KubeObject) -> None:
         """Apply it when it is not there, or not what this tenant last asked for."""
-        text, applied = json.dumps(body, sort_keys=True), self._applied.setdefault(tenant, {})
-        if store.get(key_of(body)) is None or applied.get(resource) != text:
-            store.observe("MODIFIED", await self._api.apply(resource, body))
-            applied[resource] = text
+        text = json.dumps(claim, sort_keys=True)
+        if self._caches.claims.get(key_of(claim)) is None or self._applied.get(tenant) != text:
+            self._caches.claims.observe("MODIFIED", await self._api.apply(PERSISTENTVOLUMECLAIMS, claim))
+            self._applied[tenant] = text
             self._changed(tenant)
 
     async def _refuse(self, raw: KubeObject, error: ValidationError) -> None:
