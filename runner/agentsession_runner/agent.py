@@ -34,6 +34,7 @@ class SdkAgent:
     def __init__(self, options: ClaudeAgentOptions) -> None:
         self._stderr: deque[str] = deque(maxlen=MAX_STDERR_LINES)
         self._client = ClaudeSDKClient(replace(options, stderr=self._hear))
+        self._formed = options.output_format is not None
 
     def _hear(self, line: str) -> None:
         self._stderr.append(one_line(line, MAX_STDERR_LINE))
@@ -73,7 +74,7 @@ class SdkAgent:
         """All that happens, until AgentDiedError. Read it without pause: the SDK stalls on 100 unread messages."""
         try:
             async for message in self._client.receive_messages():
-                for step in translate(message):
+                for step in translate(message, formed=self._formed):
                     yield step
         except Exception as error:
             raise self._died(error) from error
@@ -91,8 +92,8 @@ class SdkAgent:
         await self._client.disconnect()
 
 
-def translate(message: Message) -> Iterator[Step | Answer]:
-    """What a message of the SDK means to a session; most mean nothing."""
+def translate(message: Message, *, formed: bool = False) -> Iterator[Step | Answer]:
+    """What a message of the SDK means to a session; most mean nothing. formed: answers are to be of a given form."""
     match message:
         case AssistantMessage(parent_tool_use_id=None):
             for block in message.content:
@@ -104,17 +105,22 @@ def translate(message: Message) -> Iterator[Step | Answer]:
             why = message.data.get("error_status") or message.data.get("error")
             yield Step("notice", f"model request failed ({why}), trying again")
         case ResultMessage():
-            yield answer(message)
+            yield answer(message, formed=formed)
 
 
-def answer(result: ResultMessage) -> Answer:
-    """A result, with the reason for failure. The CLI calls an API error a success: only is_error can be trusted."""
+def answer(result: ResultMessage, *, formed: bool = False) -> Answer:
+    """A result, with the reason for failure. The CLI calls an API error a success: only is_error can be trusted.
+
+    So it does if the model, reminded of the form that its answer is to have, goes on without it.
+    """
     uuids = frozenset(result.user_message_uuids or filter(None, [result.user_message_uuid]))
     injected = result.origin is not None and result.origin["kind"] != "human"
     if result.is_error:
         return Answer(uuids, injected, text="", reason=_reason(result))
     if result.structured_output is not None:
         return Answer(uuids, injected, text=json.dumps(result.structured_output, ensure_ascii=False), reason="")
+    if formed:
+        return Answer(uuids, injected, text="", reason=f"no answer of the form of agent.outputFormat: {result.result}")
     return Answer(uuids, injected, text=result.result or "", reason="")
 
 

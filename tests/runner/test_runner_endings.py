@@ -37,6 +37,20 @@ async def test_a_killed_cli_fails_the_turn_and_is_never_asked_again(
     assert len(bodies(model)) == 1
 
 
+async def test_an_answer_without_the_form_that_was_asked_for_is_none(
+    egress: Egress, layout: Layout, model: Scripted
+) -> None:
+    schema = {"type": "object", "properties": {"class": {"type": "string"}}, "required": ["class"]}
+    async with serving(egress, layout, options(output_schema=schema)) as runner:
+        formed = await runner.ask('[[tool: StructuredOutput {"class": "bug"}]]')
+        assert (formed.phase, json.loads(formed.text)) == ("Completed", {"class": "bug"})
+        words = await runner.ask("[[say: It is a bug.]]")
+        assert (words.phase, words.text) == ("Failed", "")
+        assert words.reason.startswith("no answer of the form of agent.outputFormat: ")
+        again = await runner.ask('[[tool: StructuredOutput {"class": "noise"}]]')
+        assert (again.phase, json.loads(again.text)) == ("Completed", {"class": "noise"})
+
+
 async def test_sigterm_in_a_turn_drains(egress: Egress, model: Scripted, layout: Layout) -> None:
     async with serving(egress, layout, options()) as runner:
         session_id = (await runner.until(lambda s: s.phase == "Ready")).session_id
