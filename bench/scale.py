@@ -56,7 +56,7 @@ async def crowd(made: World, count: int) -> None:
     _line("create to Ready, s", f"p50 {statistics.median(spans):.1f}   p95 {p95(spans):.1f}")
     _line("to Ready, sessions/s", f"{count / seconds:.1f}")
     _line("API writes per session (*)", f"{(_writes(ended) - _writes(before)) / count:.2f}")
-    for role in ("leader", "standby"):
+    for role in roles:
         cpu = [1000 * (sample[role].cpu - before[role].cpu) / count for sample in (ready, ended, after)]
         _line(
             f"{role}'s CPU per session, ms", "to Ready {:.1f}   to its end {:.1f}   until deleted {:.1f}".format(*cpu)
@@ -95,9 +95,10 @@ async def burst(made: World, count: int, runners: int) -> None:
     _line("create to Ready, s", f"p50 {statistics.median(spans):.1f}   p95 {p95(spans):.1f}   last {max(spans):.1f}")
     _line("to Ready, sessions/s", f"{count / seconds:.1f}")
     _line("served after its turn, places at most", f"{late}")
-    _line("leader's CPU per session, ms", f"to Ready {1000 * (ready['leader'].cpu - before['leader'].cpu) / count:.1f}")
-    memory = [sample["leader"].memory / MIB for sample in (before, ready, after)]
-    _line("leader's memory, MiB", "before {:.0f}   Ready {:.0f}   deleted {:.0f}".format(*memory))
+    for role in roles:
+        _line(f"{role}'s CPU per session, ms", f"to Ready {1000 * (ready[role].cpu - before[role].cpu) / count:.1f}")
+        memory = [sample[role].memory / MIB for sample in (before, ready, after)]
+        _line(f"{role}'s memory, MiB", "before {:.0f}   Ready {:.0f}   deleted {:.0f}".format(*memory))
 
 
 async def failover(made: World, signum: signal.Signals, times: int) -> None:
@@ -147,8 +148,9 @@ async def objects(made: World, count: int) -> None:
 
 async def _roles(made: World) -> dict[str, Operator]:
     """Who leads, and who stands by."""
-    leader = await made.operators.leader()
-    return {"leader": leader, "standby": next(item for item in made.operators.replicas if item is not leader)}
+    leaders = await made.operators.leaders(made.shards)
+    roles = {f"leader {number}" if made.shards > 1 else "leader": item for number, item in enumerate(leaders, 1)}
+    return {**roles, "standby": next(item for item in made.operators.replicas if item not in leaders)}
 
 
 async def _samples(made: World, roles: dict[str, Operator]) -> dict[str, Sample]:
@@ -156,7 +158,7 @@ async def _samples(made: World, roles: dict[str, Operator]) -> dict[str, Sample]
 
 
 def _writes(samples: dict[str, Sample]) -> float:
-    return sum(samples["leader"].writes.values())
+    return sum(sum(sample.writes.values()) for role, sample in samples.items() if role != "standby")
 
 
 async def _reconciles(made: World, replica: Operator) -> float:
@@ -168,9 +170,9 @@ async def _calm(made: World) -> None:
     quiet, before = 0, -1.0
     while quiet < 4:
         await asyncio.sleep(0.5)
-        leader = await made.operators.leader()
-        done = await _reconciles(made, leader)
-        depth = await made.operators.metric(leader, "agentsession_queue_depth")
+        leaders = await made.operators.leaders(made.shards)
+        done = sum([await _reconciles(made, leader) for leader in leaders])
+        depth = sum([await made.operators.metric(leader, "agentsession_queue_depth") for leader in leaders])
         quiet = quiet + 1 if done == before > 0 and depth == 0 else 0
         before = done
 
@@ -182,8 +184,8 @@ def _line(label: str, said: str, bar: float | None = None, value: float = 0.0) -
 
 async def run(args: argparse.Namespace, folder: Path) -> None:
     """Measure and print."""
-    async with world(folder, max([*args.sessions, args.burst])) as made:
-        for _ in range(2):
+    async with world(folder, max([*args.sessions, args.burst]), args.shards) as made:
+        for _ in range(args.shards + 1):
             await made.operators.start()
         await crowd(made, 20)  # so that both replicas have done everything once
         for count in args.sessions:
@@ -207,6 +209,7 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, nargs="*", default=[500, 2000], help="at once (default: 500 2000)")
     parser.add_argument("--burst", type=int, default=2000, help="at once, on pools (default: %(default)s)")
     parser.add_argument("--pool", type=int, default=500, help="runners of those pools together (default: %(default)s)")
+    parser.add_argument("--shards", type=int, default=1, help="leaders of a part each (default: %(default)s)")
     parser.add_argument("--failovers", type=int, default=3, help="of each kind (default: %(default)s)")
     parser.add_argument("--objects", type=int, default=10_000, help="finished sessions (default: %(default)s)")
     args = parser.parse_args()

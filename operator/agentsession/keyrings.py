@@ -4,8 +4,10 @@ The operator's own keyring signs grants and calls. The egress plane's is made he
 to the API server; see docs/decisions.
 """
 
+import asyncio
 import json
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from agentsession.api.installation import Installation
@@ -14,10 +16,24 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import CONFIGMAPS, SECRETS, Resource
+from agentsession.kube.shards import Shard
 from agentsession.resources.names import EGRESS_KEYS, OPERATOR_KEYS
 
 FILE = "keys.json"
 JWKS_FILE = "jwks.json"
+WAIT = 1.0
+"""Seconds between looks for a keyring that somebody else makes."""
+
+
+async def keyring(api: ApiClient, install: Installation, shard: Shard) -> Keyring:
+    """The operator's keyring for the leader of a shard. That of the first makes and rotates it, the others read it, and
+    wait until there is one."""
+    if shard.number == 0:
+        return await ensure_keyrings(api, install)
+    while True:
+        with suppress(NotFoundError):
+            return await _read(api, install, OPERATOR_KEYS)
+        await asyncio.sleep(WAIT)
 
 
 async def ensure_keyrings(api: ApiClient, install: Installation) -> Keyring:
@@ -38,14 +54,18 @@ async def _ensure(api: ApiClient, install: Installation, suffix: str) -> Keyring
     name = f"{install.name}-{suffix}"
     now = datetime.now(UTC)
     try:
-        secret = await api.get(SECRETS, (install.namespace, name))
-        before = Keyring.load(b64decode(secret["data"][FILE]).decode())
+        before = await _read(api, install, suffix)
         keyring = before.rotated(now)
     except NotFoundError:
         before, keyring = None, Keyring.generate(now)
     if keyring is not before:
         await _apply(api, SECRETS, install, name, {"data": {FILE: b64encode(keyring.dump().encode()).decode()}})
     return keyring
+
+
+async def _read(api: ApiClient, install: Installation, suffix: str) -> Keyring:
+    secret = await api.get(SECRETS, (install.namespace, f"{install.name}-{suffix}"))
+    return Keyring.load(b64decode(secret["data"][FILE]).decode())
 
 
 async def _apply(api: ApiClient, resource: Resource, install: Installation, name: str, content: KubeObject) -> None:

@@ -13,6 +13,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key
+from agentsession.kube.shards import Shard
 from agentsession.kube.worker import work
 from agentsession.pools import act as pools_act
 from agentsession.pools import observe as pools_observe
@@ -30,7 +31,7 @@ from agentsession.sessions.controller import SessionController
 from agentsession.sessions.observe import Observer
 from agentsession.sessions.slots import Slot
 from agentsession.tenants.controller import TenantController
-from agentsession.usage.meters import Meters, Resolve, resolve_peers
+from agentsession.usage.meters import ALL, Meters, Resolve, resolve_peers
 
 SESSION_WORKERS = 20
 POOL_WORKERS = 4
@@ -58,6 +59,7 @@ class Leader:
         *,
         keyring: Callable[[], Keyring],
         epoch: int,
+        shard: Shard = ALL,
         leading: Callable[[], bool],
         resolve: Resolve = resolve_peers,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -68,6 +70,7 @@ class Leader:
             egress,
             keyring,
             install.egress.peers_url,
+            shard=shard,
             session_changed=queues.sessions.add,
             tenant_changed=queues.tenants.add,
             resolve=resolve,

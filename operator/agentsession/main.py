@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -17,13 +18,14 @@ from prometheus_client import REGISTRY, Gauge
 from agentsession import surroundings, watches
 from agentsession.api.installation import Installation
 from agentsession.endpoints import application, canary, serve
-from agentsession.keyrings import ensure_keyrings
+from agentsession.keyrings import keyring
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.elector import Elector
 from agentsession.kube.errors import ApiError
+from agentsession.kube.shards import Shard
 from agentsession.kube.watch import Reflector
 from agentsession.leader import Leader
 from agentsession.queues import Queues
@@ -43,15 +45,16 @@ logger = logging.getLogger(__name__)
 async def run(install: Installation, http_port: int) -> None:
     """Run until SIGTERM or SIGINT; a process that loses the Lease ends at once instead."""
     stop = asyncio.Event()
-    leading = asyncio.Event()
     loop = asyncio.get_running_loop()
+    leading: asyncio.Future[Shard] = loop.create_future()
     connection = Connection.load()
     caches = Caches()
     queues = Queues(caches)
     elector = Elector(
         connection,
         (install.namespace, f"{install.name}-operator"),
-        on_gained=lambda epoch: _in_loop(loop, leading.set, f"leading in epoch {epoch}"),
+        install.shards,
+        on_gained=lambda shard, epoch: _in_loop(loop, partial(leading.set_result, shard), _said(shard, epoch)),
         on_lost=lambda: os._exit(1),  # another replica may already be writing
     )
     async with AsyncExitStack() as stack:
@@ -60,7 +63,7 @@ async def run(install: Installation, http_port: int) -> None:
         reflectors = watches.reflectors(api, caches, queues.changed())
         await stack.enter_async_context(serve(application(lambda: _not_ready(caches, reflectors)), http_port))
         await stack.enter_async_context(canary(install.canary.port))
-        REGISTRY.register(Phases(caches.sessions, leading.is_set))
+        REGISTRY.register(Phases(caches.sessions, leading.done))
         elector.start()
         stack.callback(elector.stop)  # the next leader begins when all work here has ended
         group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -91,15 +94,22 @@ async def _watch(connection: Connection, caches: Caches, queues: Queues, identit
 
 
 async def _lead(
-    api: ApiClient, install: Installation, caches: Caches, queues: Queues, elector: Elector, leading: asyncio.Event
+    api: ApiClient,
+    install: Installation,
+    caches: Caches,
+    queues: Queues,
+    elector: Elector,
+    leading: asyncio.Future[Shard],
 ) -> None:
     """Wait for the Lease and for complete caches, then work until cancelled."""
-    await leading.wait()
+    shard = await asyncio.shield(leading)
     _LEADING.set(1)
+    if shard.count > 1:
+        caches.keep_only(shard.owns)
     while watches.not_synced(caches):
         await asyncio.sleep(0.05)
     await watches.catch_up(api, caches)
-    keys = _Keys(api, install, await ensure_keyrings(api, install))
+    keys = _Keys(api, install, shard, await keyring(api, install, shard))
     where = await surroundings.find(api, install)
     epoch = next_epoch(elector.epoch, caches.pods, keys.current().jwks())
     async with runner_http() as runners, aiohttp.ClientSession() as egress, asyncio.TaskGroup() as group:
@@ -113,6 +123,7 @@ async def _lead(
             where,
             keyring=keys.current,
             epoch=epoch,
+            shard=shard,
             leading=lambda: elector.is_leader,
         )
         group.create_task(keys.rotate(), name="keys")
@@ -122,9 +133,10 @@ async def _lead(
 class _Keys:
     """The operator's keyring, kept fresh."""
 
-    def __init__(self, api: ApiClient, install: Installation, keyring: Keyring) -> None:
+    def __init__(self, api: ApiClient, install: Installation, shard: Shard, keyring: Keyring) -> None:
         self._api = api
         self._install = install
+        self._shard = shard
         self._keyring = keyring
 
     def current(self) -> Keyring:
@@ -134,7 +146,7 @@ class _Keys:
         while True:
             await asyncio.sleep(ROTATION_CHECK.total_seconds())
             try:
-                self._keyring = await ensure_keyrings(self._api, self._install)
+                self._keyring = await keyring(self._api, self._install, self._shard)
             except ApiError as error:
                 logger.warning("the signing keys could not be checked, tried again in an hour: %s", error)
 
@@ -145,6 +157,11 @@ def _not_ready(caches: Caches, reflectors: Sequence[Reflector]) -> str:
         return f"the first list of {missing} is under way"
     silence = max(reflector.silence() for reflector in reflectors)
     return f"the API server has not been heard for {silence:.0f} s" if silence > MAX_SILENCE else ""
+
+
+def _said(shard: Shard, epoch: int) -> str:
+    part = f"shard {shard.number} of {shard.count}, " if shard.count > 1 else ""
+    return f"leading: {part}epoch {epoch}"
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message: str) -> None:

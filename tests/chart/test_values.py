@@ -102,6 +102,11 @@ def test_a_tenants_base_url_must_be_an_upstream() -> None:
     assert "https://other.example of namespace a is not in upstreams" in template({"tenants": [tenant]}).stderr
 
 
+def test_shards_leave_a_replica_that_stands_by() -> None:
+    assert "3 shards need a leader each" in template({"operator": {"replicas": 3, "shards": 3}}).stderr
+    assert template({"operator": {"replicas": 4, "shards": 3}}).returncode == 0
+
+
 def test_a_release_name_that_makes_service_names_too_long_is_refused() -> None:
     assert "release name is too long" in helm("template", "a" * 51, CHART).stderr
     assert helm("template", "a" * 50, CHART).returncode == 0

@@ -118,3 +118,13 @@ def test_the_last_report_of_a_process_that_served_nobody_is_new_too() -> None:
     ledger.report(0)
     ledger.close(set())
     assert ledger.reported < ledger.sequence
+
+
+def test_the_last_report_is_told_when_the_leaders_of_all_shards_have_it() -> None:
+    ledger = Ledger("one", shards=2)
+    ledger.begin(build.parsed_session(), build.NOW)
+    ledger.report(0, shard=1)
+    ledger.report(0, shard=7)
+    assert ledger.reported < ledger.sequence
+    ledger.report(0)
+    assert ledger.reported == ledger.sequence

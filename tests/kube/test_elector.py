@@ -31,7 +31,7 @@ class Replica:
         self.elector = Elector(
             connection,
             (namespace, "operator"),
-            on_gained=lambda _: self.gained.set(),
+            on_gained=lambda *_: self.gained.set(),
             on_lost=self.lost.set,
         )
         self.elector.start()

@@ -139,6 +139,28 @@ async def test_a_release_lets_the_next_one_start_at_once_in_a_higher_epoch() -> 
 
 
 @in_fake_time
+async def test_a_term_that_is_not_agreed_on_once_the_lease_is_held_does_not_begin() -> None:
+    """It may have changed while the Lease was being written."""
+    server, said = LeaseHolder(), [True, False, False, True, True]
+    asked = iter(said)
+
+    async def agreed(_: object) -> bool:
+        return next(asked)
+
+    gained: list[int] = []
+    election = Election(KEY, "one", asyncio.get_running_loop().time, agreed)
+    task = asyncio.create_task(election.run(Network(server), asyncio.Event(), gained.append))
+    await asyncio.sleep(RENEW / 2)
+    assert (gained, election.is_leader) == ([], False)
+    assert server.lease is not None
+    assert "holderIdentity" not in server.lease["spec"]
+    await asyncio.sleep(2 * RENEW)
+    assert election.is_leader
+    assert next(asked, None) is None
+    task.cancel()
+
+
+@in_fake_time
 async def test_a_candidate_that_stops_before_it_leads_takes_nothing_away() -> None:
     server = LeaseHolder()
     one, other = Candidate("one", server), Candidate("other", server)

@@ -126,3 +126,14 @@ def test_the_order_of_arrival_does_not_matter(order: list[int], deleted: bool) -
         store.observe("DELETED" if last else "MODIFIED", pod("a", version, owner=f"owner-{version}"))
     assert names(list(store)) == ([] if deleted else ["a"])
     assert names(store.indexed("owner-7")) == ([] if deleted else ["a"])
+
+
+def test_what_is_not_to_be_kept_is_forgotten_and_not_taken_in() -> None:
+    store = Store(index=owner)
+    for obj in (pod("a", 1, owner="session"), pod("b", 1, namespace="far", owner="session")):
+        store.observe("ADDED", obj)
+    store.keep_only(lambda key: key[0] == "ns")
+    assert names(list(store)) == names(store.indexed("session")) == ["a"]
+    assert not store.observe("MODIFIED", pod("b", 2, namespace="far"))
+    assert store.replace([pod("a", 1), pod("c", 1, namespace="far")], "3") == set()
+    assert names(list(store)) == ["a"]

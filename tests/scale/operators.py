@@ -68,11 +68,15 @@ class Operators:
 
     async def leader(self) -> Operator:
         """The one that leads, once one does."""
+        return (await self.leaders(1))[0]
+
+    async def leaders(self, count: int) -> list[Operator]:
+        """Those that lead, once there are so many."""
         async with asyncio.timeout(SECONDS):
             while True:
-                for replica in self.replicas:
-                    if await self.metric(replica, "agentsession_leading") == 1:
-                        return replica
+                leads = [item for item in self.replicas if await self.metric(item, "agentsession_leading") == 1]
+                if len(leads) >= count:
+                    return leads
                 await asyncio.sleep(0.02)
 
     async def metrics(self, replica: Operator) -> str:

@@ -43,6 +43,7 @@ class World:
     egress: Egress
     runners: Runners
     operators: Operators
+    shards: int
     sessions: dict[Key, KubeObject] = field(default_factory=dict)
     moments: dict[Key, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     """Seconds of time.monotonic, by session and by what was seen: created, Ready, Finished, gone."""
@@ -149,12 +150,12 @@ def session(key: Key, **spec: object) -> KubeObject:
 
 
 @asynccontextmanager
-async def world(folder: Path, sessions: int) -> AsyncIterator[World]:
-    """Everything but operators. sessions: how many may run at once."""
+async def world(folder: Path, sessions: int, shards: int = 1) -> AsyncIterator[World]:
+    """Everything but operators. sessions: how many may run at once. shards: what operators are told."""
     with ControlPlane(folder / "cluster") as plane:
         made = plane.start()
         kwok.add_nodes(made, NODES, network=1 + secrets.randbelow(254))
-        install.install(made.kubeconfig, _values(sessions))
+        install.install(made.kubeconfig, _values(sessions, shards))
         connection = Connection.from_kubeconfig(str(made.kubeconfig))
         async with connection.open() as to_server, runner_http() as http, aiohttp.ClientSession() as scrapes:
             api = ApiClient(connection.server, to_server)
@@ -164,7 +165,7 @@ async def world(folder: Path, sessions: int) -> AsyncIterator[World]:
                     egress.finds(tenant)
                 operators = Operators(made, scrapes, folder, egress.url)
                 runners = Runners(http, egress.url)
-                made_world = World(api, egress, runners, operators)
+                made_world = World(api, egress, runners, operators, shards)
                 async with asyncio.TaskGroup() as group:
                     tasks = [
                         group.create_task(made_world.follow_sessions()),
@@ -179,7 +180,7 @@ async def world(folder: Path, sessions: int) -> AsyncIterator[World]:
                         await runners.close()
 
 
-def _values(sessions: int) -> dict[str, object]:
+def _values(sessions: int, shards: int) -> dict[str, object]:
     tenants = [
         {
             "namespace": namespace,
@@ -191,5 +192,6 @@ def _values(sessions: int) -> dict[str, object]:
         for namespace in NAMESPACES
     ]
     images = install.image_values("images.invalid/operator:1", "images.invalid/runner:1")
-    one: dict[str, object] = {"operator": {"replicas": 1}, "egress": {"replicas": 1}, "tenants": tenants}
-    return install.merge(images, one)
+    operator = {"replicas": 1 if shards == 1 else shards + 1, "shards": shards}
+    fakes: dict[str, object] = {"operator": operator, "egress": {"replicas": 1}, "tenants": tenants}
+    return install.merge(images, fakes)

@@ -14,8 +14,9 @@ from agentsession.api.report import CredentialState, Report, SessionUsage, Tenan
 from agentsession.api.session import Meter
 from agentsession.keys.call import USAGE_AUDIENCE
 from agentsession.keys.keyring import Keyring, verify
+from agentsession.kube.shards import Shard
 from agentsession.usage import meters as meters_module
-from agentsession.usage.meters import Meters
+from agentsession.usage.meters import ALL, Meters
 
 pytestmark = pytest.mark.unit
 
@@ -42,6 +43,7 @@ class Peer:
         self.final = False
         self.status = 200
         self.asked: list[int] = []
+        self.shards: list[int] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.url = ""
@@ -58,6 +60,7 @@ class Peer:
     async def report(self, request: web.Request) -> web.Response:
         verify(request.headers["Authorization"].removeprefix("Bearer "), KEYRING.jwks(), USAGE_AUDIENCE)
         self.asked.append(int(request.query["after"]))
+        self.shards.append(int(request.query["shard"]))
         await self.gate.wait()
         found = Report(
             incarnation=self.incarnation,
@@ -73,7 +76,7 @@ class Peer:
 class Plane:
     """Peers, the meters that ask them, and a clock."""
 
-    def __init__(self, http: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
+    def __init__(self, http: aiohttp.ClientSession, stack: AsyncExitStack, shard: Shard = ALL) -> None:
         self.peers: list[Peer] = []
         self.begin = self.now = datetime.now(UTC)  # tokens are signed by this clock and checked by the real one
         self.sessions: list[tuple[str, str]] = []
@@ -84,6 +87,7 @@ class Plane:
             http,
             lambda: KEYRING,
             "http://peers",
+            shard=shard,
             session_changed=self.sessions.append,
             tenant_changed=self.tenants.append,
             resolve=self._resolve,
@@ -125,6 +129,19 @@ async def test_what_several_processes_served_is_kept_apart_and_told(plane: Plane
     assert plane.outputs() == {"a": 1, "b": 2}
     assert plane.sessions == [KEY, KEY]
     assert plane.outputs("u-of-an-earlier-session-of-that-name") == {}
+
+
+@pytest.mark.parametrize("number", range(2))
+async def test_what_is_of_another_shard_is_not_kept(number: int) -> None:
+    shard = Shard(number, 2)
+    async with AsyncExitStack() as stack:
+        plane = Plane(await stack.enter_async_context(aiohttp.ClientSession()), stack, shard)
+        peer = await plane.peer("a")
+        peer.serves(1)
+        peer.says("Ready")
+        assert await plane.meters.pull()
+        assert peer.shards == [number]
+        assert bool(plane.outputs()) == bool(plane.sessions) == bool(plane.tenants) == shard.owns(KEY[0])
 
 
 async def test_only_what_changed_is_asked_for(plane: Plane) -> None:

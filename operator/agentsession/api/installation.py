@@ -9,6 +9,8 @@ from pydantic import Field
 from .base import SpecModel
 from .session import Resources
 
+MOST_SHARDS = 8
+
 
 class Endpoint(SpecModel):
     """A Service of this installation that runners meet."""
@@ -48,6 +50,9 @@ class Installation(SpecModel):
 
     name: str = Field(description="Release name: prefix of the Lease, Secrets and ConfigMap.")
     namespace: str
+    shards: int = Field(
+        default=1, ge=1, le=MOST_SHARDS, description="Leaders of the operator, each of a part of the namespaces."
+    )
     operator_labels: dict[str, str] = Field(
         description="Labels of the operator's pods, for the runners' NetworkPolicy."
     )

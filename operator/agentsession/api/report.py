@@ -1,8 +1,8 @@
 """What an egress process tells the operator: what it served, and whether tenants' credentials are usable.
 
-    GET /v1/report?after=N   Authorization: Bearer <call token, audience agentsession/usage>
+    GET /v1/report?after=N&shard=I   Authorization: Bearer <call token, audience agentsession/usage>
 
-answers with everything that changed after sequence N of this incarnation (N=0: everything).
+answers with everything that changed after sequence N of this incarnation (N=0: everything), for the leader of shard I.
 """
 
 from typing import Literal

@@ -31,7 +31,7 @@ class Control:
         return app
 
     async def _report(self, request: web.Request) -> web.Response:
-        """GET /v1/report?after=N, with a call token of the operator."""
+        """GET /v1/report?after=N&shard=I, with a call token of the operator."""
         keys = self.directory.operator_keys
         token = bearer(request.headers)
         try:
@@ -40,7 +40,8 @@ class Control:
             verify(token, keys, USAGE_AUDIENCE, required=("exp",))
         except InvalidTokenError as error:
             return Refusal(401, "authentication_error", str(error)).response()
-        after = request.query.get("after", "0")
-        if not after.isdecimal():
-            return Refusal(400, "invalid_request_error", "after: a sequence number, 0 for everything").response()
-        return web.json_response(to_json(self.ledger.report(int(after))))
+        after, shard = request.query.get("after", "0"), request.query.get("shard", "0")
+        if not (after.isdecimal() and shard.isdecimal()):
+            message = "after: a sequence number, 0 for everything; shard: whose leader asks, from 0"
+            return Refusal(400, "invalid_request_error", message).response()
+        return web.json_response(to_json(self.ledger.report(int(after), int(shard))))

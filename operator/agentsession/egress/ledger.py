@@ -29,14 +29,13 @@ class _Account:
 
 
 class Ledger:
-    """One account for each session, and the last word on each tenant's credential."""
+    """One account for each session, and the last word on each tenant's credential. shards: leaders that pull."""
 
-    def __init__(self, incarnation: str) -> None:
+    def __init__(self, incarnation: str, shards: int = 1) -> None:
         self.incarnation = incarnation
         self._started = datetime.now(UTC)
         self.sequence = 0
-        self.reported = 0
-        """The sequence up to which somebody has pulled."""
+        self._reported = [0] * shards
         self._closed = False
         self._accounts: dict[str, _Account] = {}
         self._credentials: dict[tuple[str, str], tuple[int, TenantCredential]] = {}
@@ -93,9 +92,15 @@ class Ledger:
             self._accounts[uid].changed = self._next()
         self._next()  # so that somebody pulls also if there are none
 
-    def report(self, after: int) -> Report:
-        """Everything that changed after sequence `after`."""
-        self.reported = self.sequence
+    @property
+    def reported(self) -> int:
+        """The sequence up to which all leaders of the operator have pulled."""
+        return min(self._reported)
+
+    def report(self, after: int, shard: int = 0) -> Report:
+        """Everything that changed after sequence `after`, for the leader of that shard."""
+        if shard < len(self._reported):
+            self._reported[shard] = self.sequence
         return Report(
             incarnation=self.incarnation,
             started=self._started,

@@ -56,7 +56,7 @@ class Plane:
     def __init__(self, installation: Installation, api: ApiClient, http: aiohttp.ClientSession) -> None:
         self.draining = False
         self.directory = directory = Directory()
-        self.ledger = Ledger(secrets.token_hex(8))
+        self.ledger = Ledger(secrets.token_hex(8), installation.shards)
         self.keys = KeySource(api, installation, directory)
         self._gate = Gate(directory, lambda: self.keys.keyring, self.fresh, Lookup(api, directory))
         self.calls = Calls(self._gate.recheck)

@@ -21,6 +21,7 @@ class Store:
         self.synced = False
         """Whether a complete list has been seen: before that, absence means nothing."""
         self._index = index
+        self._keeps: Callable[[Key], bool] = lambda _: True
         self._objects: dict[Key, KubeObject] = {}
         self._indices: dict[tuple[str, ...], dict[Key, None]] = defaultdict(dict)
         self._deleted: OrderedDict[str, int] = OrderedDict()
@@ -30,6 +31,8 @@ class Store:
         key, uid, version = key_of(obj), uid_of(obj), resource_version_of(obj)
         if event_type == "DELETED":
             return self._forget(key, uid, version)
+        if not self._keeps(key):
+            return False
         if version is not None and version <= self._deleted.get(uid, 0):
             return False
         known = self._objects.get(key)
@@ -59,6 +62,13 @@ class Store:
                 changed.add(key)
         self.synced = True
         return changed
+
+    def keep_only(self, keeps: Callable[[Key], bool]) -> None:
+        """Forget the other objects, and take in none of them from now on."""
+        self._keeps = keeps
+        for key, obj in list(self._objects.items()):
+            if not keeps(key):
+                self._remove(key, obj)
 
     def get(self, key: Key) -> KubeObject | None:
         """The object of that (namespace, name)."""

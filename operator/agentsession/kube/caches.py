@@ -1,6 +1,6 @@
 """The caches that controllers read; the watches fill them, and the answers to the operator's own writes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from agentsession.kube.cache import Store
@@ -57,6 +57,12 @@ class Caches:
     accounts: Store = field(default_factory=Store)
     claims: Store = field(default_factory=Store)
     namespaces: Store = field(default_factory=Store)
+
+    def keep_only(self, owns: Callable[[str], bool]) -> None:
+        """Only what is in the namespaces that it owns, and those namespaces."""
+        for store in (self.sessions, self.pools, self.tenants, self.pods, self.policies, self.accounts, self.claims):
+            store.keep_only(lambda key: owns(key[0]))
+        self.namespaces.keep_only(lambda key: owns(key[1]))
 
     def waiting(self, namespace: str, reason: str) -> list[KubeObject]:
         """The namespace's sessions that give this reason for not being ready."""

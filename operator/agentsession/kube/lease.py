@@ -15,7 +15,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from agentsession.kube.errors import ApiError, NotFoundError
 from agentsession.kube.objects import Key, KubeObject
@@ -31,6 +31,8 @@ TIMEOUT = 3 / 8
 RENEW = 0.5
 """Seconds from the beginning of one renewal to that of the next."""
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 
@@ -42,19 +44,31 @@ class LeaseClient(Protocol):
     async def merge_patch(self, resource: Resource, key: Key, patch: KubeObject) -> KubeObject: ...
 
 
+async def _always(_: LeaseClient) -> bool:
+    return True
+
+
 class Election:
     """One candidate, for one term: a lost Lease is not tried for again.
 
     identity: unique to this process, or a restarted one would take itself for the holder. clock: monotonic seconds.
+    agreed: asked before the Lease is taken, and once more when it is held; without it no term begins.
     `is_leader` and `epoch` may be read from any thread.
     """
 
-    def __init__(self, key: Key, identity: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        key: Key,
+        identity: str,
+        clock: Callable[[], float],
+        agreed: Callable[[LeaseClient], Awaitable[bool]] = _always,
+    ) -> None:
         self.epoch = 0
         """`leaseTransitions` of our term, rising with each leader; 0 before we won."""
         self._key = key
         self._identity = identity
         self._clock = clock
+        self._agreed = agreed
         self._held_until = float("-inf")
         self._duration = SHORTEST
         self._mine: KubeObject | None = None  # the Lease as we last wrote it; None when that is uncertain
@@ -84,11 +98,15 @@ class Election:
         await self._release(client)
         return True
 
+    async def is_vacant(self, client: LeaseClient) -> bool:
+        """Whether nobody leads now, for who asks again and again. Raises TimeoutError, ApiError."""
+        return self._may_write(await self._read(client))
+
     def _patience(self, seconds: float) -> float:
         """No longer than we may lead, so that the loss is noticed in time."""
         return min(seconds, self._held_until - self._clock()) if self.epoch else seconds
 
-    async def _answer(self, request: Awaitable[KubeObject]) -> KubeObject:
+    async def _answer(self, request: Awaitable[T]) -> T:
         """Raises TimeoutError. How long it took decides how long the next Lease lasts."""
         began = self._clock()
         try:
@@ -103,11 +121,14 @@ class Election:
         lease, self._mine = self._mine, None
         try:
             lease = lease or await self._read(client)
-            if not self._may_write(lease):
+            if not self._may_write(lease) or not (self.epoch or await self._answer(self._agreed(client))):
                 return
             until = self._clock() + DEADLINE * self._duration
             self._held_until = min(self._held_until, until)  # a shorter one may be taken, and the answer lost
             self._mine = await self._answer(self._write(client, lease))
+            if not self.epoch and not await self._answer(self._agreed(client)):
+                await self._release(client)
+                return
         except ApiError as error:
             logger.log(logging.WARNING if self.epoch else logging.INFO, "Lease %s: %s", "/".join(self._key), error)
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agentsession.api.base import GROUP
+from agentsession.api.installation import MOST_SHARDS
 
 from .names import EGRESS_KEYS, OPERATOR_KEYS
 
@@ -68,11 +69,12 @@ OPERATOR = RoleSpec(
         Rule("events.k8s.io", ("events",), ("create",), "what kubectl describe shows"),
     ),
 )
+LEASE_NAMES = ("operator", *(f"operator-{shard}" for shard in range(1, MOST_SHARDS)), "operator-shards")
 OPERATOR_OWN = RoleSpec(
     "operator",
     (
         Rule("coordination.k8s.io", ("leases",), ("create",), "first election; not bound to a name, see APPLY"),
-        Rule("coordination.k8s.io", ("leases",), ("get", "patch"), "election and renewal", ("operator",)),
+        Rule("coordination.k8s.io", ("leases",), ("get", "patch"), "election and renewal", LEASE_NAMES),
         Rule(CORE, ("secrets",), ("get", *APPLY), "the two keyrings", (OPERATOR_KEYS, EGRESS_KEYS)),
         Rule(CORE, ("configmaps",), APPLY, "its public keys", (OPERATOR_KEYS,)),
         Rule(CORE, ("services",), ("get",), "ClusterIPs that runner pods are built with", ("egress", "canary")),

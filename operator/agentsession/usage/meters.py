@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from agentsession.api.report import Report, SessionUsage, TenantCredential
 from agentsession.keys.call import usage_call
 from agentsession.keys.keyring import Keyring
+from agentsession.kube.shards import Shard
 
 PERIOD = 2.0
 PULL_SECONDS = 2.0
@@ -51,8 +52,11 @@ class _Silence(NamedTuple):
     until: datetime | None
 
 
+ALL = Shard()
+
+
 class Meters:
-    """Reports of every egress process, kept by session and by tenant."""
+    """Reports of every egress process, kept by session and by tenant. shard: whose."""
 
     def __init__(
         self,
@@ -60,6 +64,7 @@ class Meters:
         keyring: Callable[[], Keyring],
         peers_url: str,
         *,
+        shard: Shard = ALL,
         session_changed: Callable[[Key], None],
         tenant_changed: Callable[[Key], None],
         resolve: Resolve = resolve_peers,
@@ -68,6 +73,7 @@ class Meters:
         self._http = http
         self._keyring = keyring
         self._peers_url = peers_url
+        self._shard = shard
         self._session_changed = session_changed
         self._tenant_changed = tenant_changed
         self._resolve = resolve
@@ -202,17 +208,21 @@ class Meters:
         return report
 
     async def _get(self, peer: str, after: int, headers: dict[str, str]) -> Report:
-        url = f"{peer}/v1/report?after={after}"
+        url = f"{peer}/v1/report?after={after}&shard={self._shard.number}"
         async with self._http.get(url, headers=headers, allow_redirects=False) as response:
             response.raise_for_status()
             return Report.model_validate_json(await response.read())
 
     def _take(self, report: Report) -> None:
         for usage in report.sessions:
+            if not self._shard.owns(usage.namespace):
+                continue
             key = (usage.namespace, usage.session_name)
             self._sessions.setdefault(key, {})[usage.session_uid, report.incarnation] = usage
             self._session_changed(key)
         for credential in report.tenants:
+            if not self._shard.owns(credential.namespace):
+                continue
             key = (credential.namespace, credential.name)
             known = self._credentials.setdefault(key, {})
             if known.get(report.incarnation) != credential:
