@@ -10,6 +10,8 @@ CLUSTER ?= dev
 IMAGES ?=
 TAG ?= dev
 export PYTHONPATH := operator:runner:.
+# Tests start dozens of Python processes, and each would compile all sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv demo demo-down test test-fast lint soak bench generate lock clean
 

@@ -107,6 +107,11 @@ def test_shards_leave_a_replica_that_stands_by() -> None:
     assert template({"operator": {"replicas": 4, "shards": 3}}).returncode == 0
 
 
+def test_shared_pools_need_one_leader() -> None:
+    values: Values = {"operator": {"replicas": 3, "shards": 2}, "pools": {"sharedNamespaces": ["warm"]}}
+    assert "operator.shards and pools.sharedNamespaces do not go together" in template(values).stderr
+
+
 def test_a_release_name_that_makes_service_names_too_long_is_refused() -> None:
     assert "release name is too long" in helm("template", "a" * 51, CHART).stderr
     assert helm("template", "a" * 50, CHART).returncode == 0
