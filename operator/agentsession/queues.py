@@ -18,6 +18,7 @@ from agentsession.kube.objects import (
     is_terminating,
     key_of,
     labels_of,
+    owner_uid,
     uid_of,
 )
 from agentsession.kube.resource import (
@@ -34,6 +35,7 @@ from agentsession.kube.resource import (
 from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, SESSION_NAMESPACE_LABEL
 from agentsession.runners.claimants import POOL_EXHAUSTED, next_claimants
+from agentsession.runners.deletion import outlives
 from agentsession.runners.podview import view
 from agentsession.sessions.slots import AT_CAPACITY, next_waiting, occupied_by, pods_of, tenant_of
 
@@ -120,7 +122,7 @@ class Queues:
 
     def _look_after(self, pods: Iterable[KubeObject]) -> None:
         for pod in pods:
-            if SESSION_NAMESPACE_LABEL in labels_of(pod):
+            if outlives(pod):
                 self.claimed.add(key_of(pod))
 
     def _sizes_itself(self, key: Key) -> bool:
@@ -164,7 +166,7 @@ class Queues:
             self._sessions_changed(key[0])
             self._pools_changed(key[0])
             return
-        if SESSION_NAMESPACE_LABEL in labels_of(pod):
+        if outlives(pod):
             self._claimed_changed(pod)
         if self._caches.pods.get(key) is None:
             self._slot_freed(occupied_by(pod))
@@ -182,7 +184,7 @@ class Queues:
             self._views.pop(key, None)
             return False
         try:
-            looks = (view(pod, UNVERIFIED), annotations_of(pod), labels_of(pod))
+            looks = (view(pod, UNVERIFIED), annotations_of(pod), labels_of(pod), owner_uid(pod))
         except ValidationError:  # a pod's status may hold nonsense: its session's affair, not the watch's
             return False
         if self._views.get(key) == looks:

@@ -243,6 +243,15 @@ async def test_a_session_that_is_gone_brings_its_runner_elsewhere(scene: Scene, 
     assert await names(scene.queues.claimed) == ["p-0"]
 
 
+async def test_a_runner_that_lost_its_owner_brings_its_session_and_itself(scene: Scene) -> None:
+    scene.has(session("s"), session("other"))
+    orphan = body("s-0")
+    orphan["metadata"]["labels"] = {SESSION_LABEL: session("s")["metadata"]["uid"]}
+    scene.caches.pods.observe("ADDED", orphan)
+    assert (await scene.changed(PODS, ("n", "s-0"), orphan))[0] == ["s"]
+    assert await names(scene.queues.claimed) == ["s-0"]
+
+
 async def test_a_runner_elsewhere_that_is_gone_frees_a_slot_here(scene: Scene) -> None:
     scene.has(session("a", "TenantAtCapacity"))
     scene.caches.tenants.observe("ADDED", body("default", spec={"sessions": {"maxConcurrent": 1}}))

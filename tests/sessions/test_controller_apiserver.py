@@ -12,7 +12,7 @@ from agentsession.keys.grant import verify_grant
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ConflictError, NotFoundError
-from agentsession.kube.objects import KubeObject, annotations_of, condition_of, key_of
+from agentsession.kube.objects import KubeObject, annotations_of, condition_of, is_terminating, key_of
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, NETWORK_POLICY, RUNNER_LABEL
 from agentsession.sessions.controller import NotLeadingError
@@ -226,6 +226,19 @@ async def test_a_policy_that_was_tampered_with_is_repaired(world: World) -> None
     await world.api.delete(NETWORKPOLICIES, key)
     async with asyncio.timeout(SECONDS):
         while not (await world.api.list(NETWORKPOLICIES, namespace=world.namespace)).items:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_runner_without_an_owner_goes_with_its_session(world: World) -> None:
+    await world.tenant()
+    session = await world.session(lifecycle="LongRunning")
+    await world.run(session)
+    await world.says(session, "Connected")
+    orphan = [{"op": "remove", "path": "/metadata/ownerReferences"}]  # what kubectl delete --cascade=orphan does first
+    await world.api.json_patch(PODS, world.pod_key(session), orphan)
+    await world.api.delete(AGENTSESSIONS, session.key)
+    async with asyncio.timeout(SECONDS):
+        while not is_terminating(await world.pod(session) or {"metadata": {"deletionTimestamp": "gone"}}):
             await asyncio.sleep(0.02)
 
 

@@ -54,6 +54,18 @@ async def test_its_namespace_is_made_ready(world: World) -> None:
     assert [owner["uid"] for owner in claim["metadata"]["ownerReferences"]] == [ready.metadata.uid]
 
 
+async def test_a_claim_of_somebody_elses_is_told_of_in_one_line(world: World) -> None:
+    metadata = {"name": "agentsession-default", "namespace": world.namespace}
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "5Gi"}}}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+    await world.api.create(PERSISTENTVOLUMECLAIMS, claim)
+    await world.tenant(workspace={"size": "1Gi"})
+    refused = await _says(world, "NamespaceNotReady")
+    (message,) = {item.message for item in refused.status.conditions if item.reason == "NamespaceNotReady"}
+    assert "spec is immutable" in message
+    assert message == " ".join(message.split())
+
+
 async def test_a_claim_that_is_to_be_retained_has_no_owner(world: World) -> None:
     await world.tenant(workspace={"size": "1Gi"})
     claim = await _there(world, PERSISTENTVOLUMECLAIMS, "agentsession-default")

@@ -45,6 +45,7 @@ class Mark:
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str = ""
+    """It becomes one line, as in an Event: the API server's own words may be several."""
 
 
 def unready_since(conditions: Sequence[Condition]) -> datetime | None:
@@ -65,7 +66,7 @@ def mark(previous: Sequence[Condition], marks: Iterable[Mark], generation: int, 
                 type=item.type,
                 status=item.status,
                 reason=item.reason,
-                message=item.message[:MAX_MESSAGE],
+                message=" ".join(item.message.split())[:MAX_MESSAGE],
                 observed_generation=generation,
                 last_transition_time=before.last_transition_time if before is not None and unchanged else now,
             )

@@ -1,5 +1,6 @@
-"""Runners of shared pools that serve a session of another namespace. No owner takes them along when the session goes,
-for an owner is of one's own namespace; and no tenant keeps theirs as it has to be."""
+"""Runners that no owner takes along when their session goes: those of shared pools that serve a session of another
+namespace, for an owner is of one's own; and those that somebody has taken their owner from, as --cascade=orphan does.
+In the namespace of a shared pool no tenant keeps anything as it has to be."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -8,10 +9,9 @@ from agentsession.keys.grant import Grant
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import Key, is_terminating, labels_of, uid_of
+from agentsession.kube.objects import Key, is_terminating, uid_of
 from agentsession.kube.resource import AGENTSESSIONS
-from agentsession.resources.names import SESSION_NAMESPACE_LABEL
-from agentsession.runners.deletion import delete_pod
+from agentsession.runners.deletion import delete_pod, outlives
 from agentsession.runners.podview import Views
 from agentsession.runners.premises import Premises
 
@@ -28,7 +28,7 @@ class ClaimedController:
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Raises kube.errors.ApiError."""
         pod = self._caches.pods.get(key)
-        if pod is None or is_terminating(pod) or SESSION_NAMESPACE_LABEL not in labels_of(pod):
+        if pod is None or is_terminating(pod) or not outlives(pod):
             return None
         grant = self._views.of(pod).grant
         if grant is not None and await self._outlived(grant):

@@ -1,9 +1,16 @@
-"""Deletes runner pods."""
+"""Deletes runner pods, and tells those that nobody else would."""
 
 from agentsession.kube.cache import Store
 from agentsession.kube.client import ApiClient
-from agentsession.kube.objects import Key, is_terminating
+from agentsession.kube.objects import Key, KubeObject, controller_of, is_terminating, labels_of
 from agentsession.kube.resource import PODS
+from agentsession.resources.names import SESSION_LABEL, SESSION_NAMESPACE_LABEL
+
+
+def outlives(pod: KubeObject) -> bool:
+    """Whether it is a session's, and stays when that goes: no owner takes it along."""
+    labels = labels_of(pod)
+    return SESSION_NAMESPACE_LABEL in labels or (SESSION_LABEL in labels and controller_of(pod) is None)
 
 
 async def delete_pod(
