@@ -9,7 +9,7 @@ import pytest
 from agentsession.api.base import condition
 from agentsession.api.pool import AgentPool
 from agentsession.keys.membership import Membership
-from agentsession.pools.decide import ENDED_HOLDS, REFUSED_WAIT, RESIZE, Plan, decide
+from agentsession.pools.decide import ENDED_HOLDS, LULL, REFUSED_WAIT, RESIZE, Plan, decide
 from agentsession.pools.observed import Observed, Refused
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
@@ -38,7 +38,19 @@ def warm(name: str, revision: str = CURRENT, **fields: Any) -> PodView:
 
 def seen(*runners: PodView, **fields: Any) -> Observed:
     return replace(
-        Observed(None, CURRENT, list(runners), claimed=0, waiting=0, now_serving=None, demand=0, refused=None), **fields
+        Observed(
+            None,
+            CURRENT,
+            list(runners),
+            claimed=0,
+            waiting=0,
+            now_serving=None,
+            demand=0,
+            last_claim=None,
+            refilling=False,
+            refused=None,
+        ),
+        **fields,
     )
 
 
@@ -55,6 +67,25 @@ def test_what_is_missing_is_made() -> None:
     made = plan(pool(3), seen(warm("a"), warm("b", ready=False)))
     assert (made.create, made.delete) == (1, [])
     assert (made.status.replicas, made.status.ready_replicas, made.status.desired_replicas) == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("ready", "claimed", "refilling", "makes"),
+    [
+        (2, timedelta(0), False, 0),
+        (2, LULL, False, 2),
+        (1, timedelta(0), False, 3),
+        (2, timedelta(0), True, 2),
+    ],
+)
+def test_a_pool_that_is_not_half_empty_is_filled_when_no_claims_come(
+    ready: int, claimed: timedelta, refilling: bool, makes: int
+) -> None:
+    there = [warm(f"p-{number}") for number in range(ready)]
+    made = plan(pool(4), seen(*there, claimed=2, last_claim=NOW - claimed, refilling=refilling))
+    assert made.create == makes
+    assert made.requeue_after is not None
+    assert (made.requeue_after == LULL) == (makes == 0)
 
 
 def test_what_is_too_much_goes_unready_first_then_the_youngest() -> None:

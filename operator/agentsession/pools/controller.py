@@ -81,7 +81,9 @@ class PoolController:
             self._recorder.record(raw, "Warning", "InvalidSpec", spec_errors(error))
             return None
         problem, now = await self._furnish(pool), self._now()
-        plan = decide(pool, self._observer.observe(pool, problem, now), self._install, now)
+        plan = decide(
+            pool, self._observer.observe(pool, problem, now, refilling=key in self._batch), self._install, now
+        )
         more = await self._carry_out(key, pool, plan)
         again = REFUSED_WAIT if problem is not None else plan.requeue_after
         again = await self._publish(raw, pool, plan.status, again)

@@ -22,6 +22,8 @@ ENDED_HOLDS = timedelta(seconds=30)
 REFUSED_WAIT = timedelta(seconds=30)
 """How soon a pod is tried again that the API server refused, as for a quota."""
 
+LULL = timedelta(seconds=0.25)
+"""How long after a claim a pool that is not half empty waits for the next."""
 RESIZE = timedelta(seconds=10)
 """How soon a pool that sizes itself looks again, though nobody came."""
 
@@ -59,6 +61,7 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
         desired=desired,
     )
     held = seen.refused.at + REFUSED_WAIT - now if missing and seen.refused is not None else timedelta(0)
+    held = max(held, _lull(seen, counts, now) if missing else timedelta(0))
     hold = held > timedelta(0)
     resize = RESIZE if pool.spec.scaling.mode == "Auto" else None
     again = _soonest(held if hold else None, resize, *_due(pool, seen.runners, now))
@@ -73,6 +76,13 @@ def _unlisted(pool: AgentPool, install: Installation) -> Trouble | None:
     return Trouble(
         "NamespaceNotAllowed", f"{why}: have the installer list it under the chart's value pools.sharedNamespaces"
     )
+
+
+def _lull(seen: Observed, counts: Counts, now: datetime) -> timedelta:
+    """How long to leave the API server to those who claim: while they come, until half of the pool is gone."""
+    if seen.last_claim is None or seen.refilling or 2 * counts.ready < counts.desired:
+        return timedelta(0)
+    return seen.last_claim + LULL - now
 
 
 def _desired(pool: AgentPool, seen: Observed) -> int:

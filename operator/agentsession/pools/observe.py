@@ -51,7 +51,7 @@ class Observer:
         known = self._caches.namespaces.get(("", namespace))
         return None if known is None or is_terminating(known) else runner_uid(uid_of(known))
 
-    def observe(self, pool: AgentPool, refused: Trouble | None, now: datetime) -> Observed:
+    def observe(self, pool: AgentPool, refused: Trouble | None, now: datetime, *, refilling: bool) -> Observed:
         """The snapshot for one pool. refused: why its namespace could not be made ready."""
         namespace, uid = pool.metadata.namespace, pool.metadata.uid
         tenant, user = self.tenant(pool), self.user(namespace)
@@ -62,6 +62,7 @@ class Observer:
         pods = self._caches.pods.indexed(uid)
         free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
         runners = [self._views.of(pod) for pod in free]
+        grants = (self._views.of(pod).grant for pod in pods if SESSION_LABEL in labels_of(pod))
         waits = list(waiting(self._caches.naming(pool.key, POOL_EXHAUSTED), self._caches.pods.indexed))
         return Observed(
             unresolved=unresolved,
@@ -71,6 +72,8 @@ class Observer:
             waiting=len(waits),
             now_serving=min((ticket for item in waits if (ticket := ticket_of(item)) is not None), default=None),
             demand=self._demand(pool, runners, now),
+            last_claim=max((item.claimed for item in grants if item is not None and item.claimed), default=None),
+            refilling=refilling,
             refused=self._refused.get(pool.key),
         )
 

@@ -32,5 +32,9 @@ class Observed:
     """Lowest ticket of those."""
     demand: int
     """Runners that the arrival of sessions asks for; 0 if the pool does not size itself."""
+    last_claim: datetime | None
+    """When a session claimed one last, of those that still serve."""
+    refilling: bool
+    """More were to be made in the last step."""
     refused: Refused | None
     """The latest attempt, if it was."""
