@@ -10,9 +10,10 @@ from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.keys.grant import Grant
 from agentsession.runners.podview import PodView
+from agentsession.runners.requirements import admits
 from agentsession.runners.trouble import Trouble
 from agentsession.sessions.decide import WAIT, decide
-from agentsession.sessions.offer import Offer, admits, offer, template_of
+from agentsession.sessions.offer import Offer, offer, template_of
 from agentsession.sessions.plan import Bind, Claim, CreateRunner, DeleteRunner, Listen
 from agentsession.sessions.removal import CUT_OFF
 from tests.pools.test_decide import CURRENT, pool, warm

@@ -192,7 +192,7 @@ def crds() -> list[Schema]:
                 _column(
                     "Reason", "string", '.status.conditions[?(@.type=="Available")].reason', "Whether any is ready."
                 ),
-                _column("Tenant", "string", ".spec.tenantRef.name", "Whose sessions claim them."),
+                _column("Tenant", "string", ".spec.tenantRef.name", "Whose sessions claim them, if named."),
                 age,
                 _column("Model", "string", ".spec.template.agent.model", "Model id.", wide=True),
                 _column("Revision", "string", ".status.revision", "Of the template.", wide=True),

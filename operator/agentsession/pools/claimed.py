@@ -35,7 +35,9 @@ class ClaimedController:
             with suppress(NotFoundError):
                 await delete_pod(self._api, self._caches.pods, key, uid_of(pod))
             return None
-        await self._premises.hold(key[0])
+        namespace = self._caches.namespaces.get(("", key[0]))
+        if namespace is not None and not is_terminating(namespace):
+            await self._premises.hold(key[0])
         return None
 
     async def _outlived(self, grant: Grant) -> bool:

@@ -7,7 +7,7 @@ from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool
 from agentsession.api.tenant import AgentTenant
 from agentsession.kube.caches import Caches
-from agentsession.kube.objects import Key, is_terminating, labels_of, uid_of
+from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, labels_of, uid_of
 from agentsession.resources.names import NETWORK_POLICY, POOL_LABEL, RUNNER_LABEL, SESSION_LABEL
 from agentsession.resources.network import holds, widened_by, widened_message
 from agentsession.resources.pod import revision, warm_spec
@@ -15,7 +15,7 @@ from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.claimants import POOL_EXHAUSTED, ticket_of, waiting
 from agentsession.runners.podview import PodView, Views
-from agentsession.runners.requirements import no_tenant, wrong_model
+from agentsession.runners.requirements import admits, no_tenant, wrong_model
 from agentsession.runners.tenants import Tenants
 from agentsession.runners.trouble import WIDENED, Trouble
 
@@ -81,10 +81,21 @@ class Observer:
         if pool.spec.scaling.mode != "Auto":
             self.forget(pool.key)
             return 0
-        sessions = self._caches.naming(pool.key)
+        sessions = self._admitted(pool)
         if (demand := self._demands.get(pool.key)) is None:
             demand = self._demands[pool.key] = Demand(pool.status.desired_replicas, now)
         return demand.size(sessions, runners, pool.spec.scaling.warm_percent / 100, now)
+
+    def _admitted(self, pool: AgentPool) -> list[KubeObject]:
+        """The sessions that name the pool, but for those of namespaces that are none of its business."""
+        naming = self._caches.naming(pool.key)
+        known = {namespace: self._caches.namespaces.get(("", namespace)) for namespace, _ in map(key_of, naming)}
+        admitted = {
+            namespace
+            for namespace, found in known.items()
+            if admits(pool, namespace, labels_of(found) if found is not None else {}, self._install)
+        }
+        return [session for session in naming if key_of(session)[0] in admitted]
 
     def forget(self, key: Key) -> None:
         """The pool is gone, or does not size itself any more."""

@@ -1,15 +1,18 @@
-"""What has to be so for a runner of some shape: what the installer lists, and what its tenant has."""
+"""What has to be so for a runner of some shape: what the installer lists, what its tenant has, whom its pool admits."""
+
+from collections.abc import Mapping
 
 from agentsession.api.agent import Agent
-from agentsession.api.base import condition
+from agentsession.api.base import condition, to_json
 from agentsession.api.conditions import READY
 from agentsession.api.installation import Installation
-from agentsession.api.pool import PoolTemplate
+from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import Runtime
 from agentsession.api.tenant import AgentTenant
 from agentsession.api.values import amount
 from agentsession.resources.options import MAX_BYTES, options_json
 from agentsession.resources.pod import runner_resources
+from agentsession.resources.selectors import selects
 
 from .trouble import Trouble
 
@@ -57,6 +60,14 @@ def no_tenant(tenant: AgentTenant | None, problem: str | None, name: str, namesp
     if ready.status != "True":
         return Trouble("TenantNotReady", f"AgentTenant {name} is not ready: {ready.reason}: {ready.message}")
     return None
+
+
+def admits(pool: AgentPool, namespace: str, labels: Mapping[str, str], install: Installation) -> bool:
+    """Whether sessions of that namespace, which has those labels, may use the pool. Those beside it always may."""
+    if pool.metadata.namespace == namespace:
+        return True
+    allowed, listed = pool.spec.allowed_namespaces, pool.metadata.namespace in install.shared_pool_namespaces
+    return allowed is not None and listed and selects(to_json(allowed.selector), labels)
 
 
 def wrong_model(agent: Agent, tenant: AgentTenant, field: str) -> str | None:

@@ -26,6 +26,7 @@ from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.claimants import POOL_EXHAUSTED, waiting_before
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import PodView, Views, served_first
+from agentsession.runners.requirements import admits
 from agentsession.runners.tenants import Tenants
 from agentsession.runners.tickets import Tickets
 from agentsession.runners.trouble import Trouble
@@ -34,7 +35,7 @@ from agentsession_runner.protocol import State
 
 from .holdup import ABSENT, Claim
 from .observed import Observed
-from .offer import POOL_NOT_FOUND, Offer, admits, offer, pool_key, template_of
+from .offer import POOL_NOT_FOUND, Offer, offer, pool_key, template_of
 from .slots import Slot, free_slots, pods_of
 from .turns import turn_uuid
 from .usage import doubtful

@@ -1,16 +1,13 @@
 """What a session's pool has for it: a runner made just as it asks, or the reason why it gets none. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import nsmallest
 
-from agentsession.api.base import to_json
-from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import AgentSession, Runtime
 from agentsession.api.tenant import AgentTenant
 from agentsession.kube.objects import Key
-from agentsession.resources.selectors import selects
 from agentsession.runners.claimants import POOL_EXHAUSTED
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
@@ -47,14 +44,6 @@ def pool_key(session: AgentSession) -> Key | None:
     """The AgentPool that it names."""
     ref = session.spec.pool_ref
     return (ref.namespace or session.metadata.namespace, ref.name) if ref is not None else None
-
-
-def admits(pool: AgentPool, namespace: str, labels: Mapping[str, str], install: Installation) -> bool:
-    """Whether sessions of that namespace, which has those labels, may use the pool. Those beside it always may."""
-    if pool.metadata.namespace == namespace:
-        return True
-    allowed, listed = pool.spec.allowed_namespaces, pool.metadata.namespace in install.shared_pool_namespaces
-    return allowed is not None and listed and selects(to_json(allowed.selector), labels)
 
 
 def offer(
