@@ -263,17 +263,19 @@ async def test_a_policy_that_widens_there_ends_the_session_here(scene: Scene) ->
 
 
 async def test_runners_elsewhere_hold_the_tenants_slots(scene: Scene) -> None:
+    """Also from who is older: else it would only wait for those that came before."""
     await scene.home.api.merge_patch(
         AGENTTENANTS, (scene.home.namespace, "default"), {"spec": {"sessions": {"maxConcurrent": 1}}}
     )
     await scene.consent(scene.pools.namespace)
     await scene.pool()
-    first = await scene.session("a")
-    await scene.home.says(first, "Connected")
-    second = await scene.home.session("b")
-    await scene.home.says(second, "TenantAtCapacity")
-    await scene.home.api.delete(AGENTSESSIONS, first.key)
-    await scene.home.says(second, "Starting")
+    older = await scene.home.session("a", suspend=True)
+    younger = await scene.session("b")
+    await scene.home.says(younger, "Connected")
+    await scene.home.api.merge_patch(AGENTSESSIONS, older.key, {"spec": {"suspend": False}})
+    await scene.home.says(older, "TenantAtCapacity")
+    await scene.home.api.delete(AGENTSESSIONS, younger.key)
+    await scene.home.says(older, "Starting")
 
 
 async def test_who_waits_elsewhere_is_given_the_next_one(scene: Scene) -> None:
