@@ -161,7 +161,7 @@ def test_only_those_whom_it_admits_make_a_pool_larger() -> None:
 
     def demand() -> int:
         views = Views(Seals(KEYRING.jwks))
-        seen = Observer(caches, LISTED, SURROUNDINGS, views, {}).observe(shared, None, NOW)
+        seen = Observer(caches, LISTED, SURROUNDINGS, views, {}).observe(shared, None, NOW, refilling=False)
         assert seen.unresolved is None
         return seen.demand
 
