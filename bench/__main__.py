@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 PARTS = {
     "claims": "claims from a warm pool, beside kubernetes-sigs/agent-sandbox; simulated nodes; 15 minutes",
@@ -18,10 +19,13 @@ PARTS = {
 
 def main() -> int:
     """Command line. Returns the number of parts that did not end well."""
+    part, *options = sys.argv[1:] or [""]
+    if part in PARTS and any(option.startswith("-") for option in options):
+        return run(part, options)
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
-        epilog="Each part has options of its own: python -m bench.PART --help",
+        epilog="Each part has options of its own: python -m bench PART --help",
     )
     parser.add_argument(
         "part", nargs="*", choices=[[], *PARTS], metavar="part", help=f"{', '.join(PARTS)}; default: all"
@@ -35,9 +39,9 @@ def main() -> int:
     return failed
 
 
-def run(part: str) -> int:
+def run(part: str, options: Sequence[str] = ()) -> int:
     """The exit code of a part, measured in a process of its own."""
-    with subprocess.Popen([sys.executable, "-m", f"bench.{part}"]) as process:
+    with subprocess.Popen([sys.executable, "-m", f"bench.{part}", *options]) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:

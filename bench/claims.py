@@ -302,7 +302,7 @@ async def run(args: argparse.Namespace, folder: Path) -> None:
 
 def main() -> int:
     """Command line. 1: something failed and was said."""
-    parser = argparse.ArgumentParser(prog="python -m bench.claims", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench claims", description=__doc__)
     parser.add_argument("--pool", type=int, default=200, help="size of the pool (default: %(default)s)")
     names = [load.name for load in loads(2)]
     parser.add_argument("--load", nargs="+", choices=names, metavar="LOAD", help=f"only these of: {', '.join(names)}")

@@ -107,7 +107,7 @@ async def run(args: argparse.Namespace, plane: Connection) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.egress", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench egress", description=__doc__)
     parser.add_argument("--streams", type=int, default=40, help="streams each way (default: %(default)s)")
     parser.add_argument("--events", type=int, default=100, help="events per stream (default: %(default)s)")
     parser.add_argument("--interval", type=float, default=0.003, help="seconds between events (default: %(default)s)")

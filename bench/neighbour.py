@@ -127,7 +127,7 @@ async def run(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.neighbour", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench neighbour", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="how long to measure each (default: %(default)s)")
     parser.add_argument("--interval", type=float, default=0.005, help="seconds between events (default: %(default)s)")
     parser.add_argument(

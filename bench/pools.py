@@ -187,7 +187,7 @@ def report(name: str, arrivals: Sequence[float], start: float, seed: int) -> Non
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.pools",
+        prog="python -m bench pools",
         description=__doc__,
         epilog="The traces in bench/traces are excerpts of AzureLLMInferenceTrace_code.csv and _conv.csv, of the "
         "GitHub repository Azure/AzurePublicDataset (Microsoft Azure, CC-BY-4.0): --trace plays the whole files.",

@@ -205,7 +205,7 @@ async def run(args: argparse.Namespace, folder: Path) -> None:
 
 def main() -> int:
     """Command line. 1: something failed and was said."""
-    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench scale", description=__doc__)
     parser.add_argument("--sessions", type=int, nargs="*", default=[500, 2000], help="at once (default: 500 2000)")
     parser.add_argument("--burst", type=int, default=2000, help="at once, on pools (default: %(default)s)")
     parser.add_argument("--pool", type=int, default=500, help="runners of those pools together (default: %(default)s)")

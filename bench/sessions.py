@@ -90,7 +90,7 @@ async def run(args: argparse.Namespace, kubeconfig: Path) -> None:
 
 def main() -> int:
     """Command line. 1: something failed and was said."""
-    parser = argparse.ArgumentParser(prog="python -m bench.sessions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench sessions", description=__doc__)
     parser.add_argument("--sessions", type=int, default=20, help="one at a time (default: %(default)s)")
     parser.add_argument("--at-once", type=int, default=8, help="then so many together (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=30, help="seconds of rest before (default: %(default)s)")

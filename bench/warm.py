@@ -111,7 +111,7 @@ def _object(kind: str, name: str, spec: dict[str, object]) -> KubeObject:
 
 def main() -> int:
     """Command line. 1: something failed and was said."""
-    parser = argparse.ArgumentParser(prog="python -m bench.warm", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench warm", description=__doc__)
     parser.add_argument("--sessions", type=int, default=20, help="warm ones (default: %(default)s)")
     parser.add_argument("--cold", type=int, default=5, help="cold ones (default: %(default)s)")
     args = parser.parse_args()
