@@ -78,6 +78,8 @@ def test_other_tenants_and_namespaces_do_not_count() -> None:
         {"Accepted": "False ImageNotAllowed"},
         {"ResolvedRefs": "False ModelNotAllowed"},
         {"ResolvedRefs": "False PromptNotFound"},
+        {"ResolvedRefs": "False PoolNotFound"},
+        {"ResolvedRefs": "False SharedPoolNotAllowed"},
         {"Ready": "False PodRefused"},
         {"Ready": "False WidenedByPolicy"},
     ],

@@ -17,7 +17,7 @@ from agentsession.runners.claimants import POOL_EXHAUSTED, age, suspended
 from agentsession.runners.trouble import POD_REFUSED, WIDENED
 
 AT_CAPACITY = "TenantAtCapacity"
-OWN_FAULTS = {"ModelNotAllowed", "PromptNotFound"}
+OWN_FAULTS = {"ModelNotAllowed", "PromptNotFound", "PoolNotFound", "SharedPoolNotAllowed"}
 """What a session lacks by itself. What its tenant lacks, all lack; when that is there, the oldest still comes first."""
 
 
