@@ -2,7 +2,8 @@
 
 It ends by SIGTERM, which drains it first. After a drain that the control side has asked for it stays, so
 that its last word can be read for as long as there is the pod. It does not know its session's lifecycle, so it does not
-end by itself after an answer; the pod's activeDeadlineSeconds bounds what nobody ends.
+end by itself after an answer; the pod's activeDeadlineSeconds bounds what nobody ends. Only one that waits in a pool
+ends with its agent: nobody would read its last word, and its place would stay taken.
 """
 
 import asyncio
@@ -46,6 +47,8 @@ async def serve(settings: Settings, layout: Layout, host: str | None, port: int)
         try:
             async with asyncio.TaskGroup() as tasks:
                 conversation = tasks.create_task(_converse(session, settings, layout))
+                if settings.resume is None and settings.session_id is None:
+                    conversation.add_done_callback(lambda _: _end_unused(session, told_to_end))
                 naming = tasks.create_task(_name_session(session.journal))
                 renewal = tasks.create_task(keep_renewed(http, settings.egress_url, layout.identity_token, identity))
                 await session.end_requested.wait()
@@ -63,6 +66,14 @@ async def serve(settings: Settings, layout: Layout, host: str | None, port: int)
 def _end(session: Session, told_to_end: asyncio.Event) -> None:
     session.request_end()
     told_to_end.set()
+
+
+def _end_unused(session: Session, told_to_end: asyncio.Event) -> None:
+    """After its agent, if that was connected and no session had come yet."""
+    state = session.journal.state
+    if state.phase == "Failed" and state.session_id is not None and state.session_uid is None:
+        log.error("the agent process ended before a session came: %s", state.message)
+        _end(session, told_to_end)
 
 
 async def _name_session(journal: Journal) -> None:

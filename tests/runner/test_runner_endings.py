@@ -51,6 +51,14 @@ async def test_an_answer_without_the_form_that_was_asked_for_is_none(
         assert (again.phase, json.loads(again.text)) == ("Completed", {"class": "noise"})
 
 
+async def test_a_runner_that_waits_in_a_pool_ends_with_its_cli(egress: Egress, layout: Layout) -> None:
+    async with serving(egress, layout, options(), bound=False) as runner:
+        await runner.until(lambda s: s.phase == "Ready")
+        os.kill(runner.cli_pid(), signal.SIGKILL)
+        assert await runner.exit_code() == EXIT_TERMINATED
+    assert "the agent process ended before a session came: " in "".join(runner.log)
+
+
 async def test_sigterm_in_a_turn_drains(egress: Egress, model: Scripted, layout: Layout) -> None:
     async with serving(egress, layout, options()) as runner:
         session_id = (await runner.until(lambda s: s.phase == "Ready")).session_id
