@@ -90,6 +90,11 @@ class Queues:
                 self.sessions.add(key_of(session))
         self._pools_changed(tenant[0])
 
+    def egress_gone(self) -> None:
+        """A process, with what it had not told yet: sessions say so, also those that rest, while this leader knows."""
+        for session in _unfinished(self._caches.sessions):
+            self.sessions.add(key_of(session))
+
     def _pass_on(self, handler: Changed, key: Key, obj: KubeObject | None) -> None:
         if self._open:
             handler(key, obj)

@@ -80,6 +80,12 @@ async def test_a_tenant_brings_itself(scene: Scene, *, gone: bool) -> None:
     assert await scene.changed(AGENTTENANTS, ("n", "default"), None if gone else body("default")) == ([], ["default"])
 
 
+async def test_the_end_of_an_egress_process_brings_whoever_may_have_been_served(scene: Scene) -> None:
+    scene.has(session("s"), session("over", finished="True"))
+    scene.queues.egress_gone()
+    assert await names(scene.queues.sessions) == ["s"]
+
+
 async def test_a_pod_brings_its_session(scene: Scene) -> None:
     made = pod("s")
     scene.caches.pods.observe("ADDED", made)

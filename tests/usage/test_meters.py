@@ -81,6 +81,7 @@ class Plane:
         self.begin = self.now = datetime.now(UTC)  # tokens are signed by this clock and checked by the real one
         self.sessions: list[tuple[str, str]] = []
         self.tenants: list[tuple[str, str]] = []
+        self.gone = 0
         self.unresolvable = False
         self._stack = stack
         self.meters = Meters(
@@ -90,9 +91,13 @@ class Plane:
             shard=shard,
             session_changed=self.sessions.append,
             tenant_changed=self.tenants.append,
+            process_gone=self._gone,
             resolve=self._resolve,
             now=lambda: self.now,
         )
+
+    def _gone(self) -> None:
+        self.gone += 1
 
     async def peer(self, incarnation: str) -> Peer:
         peer = Peer(incarnation)
@@ -216,10 +221,11 @@ async def test_a_process_that_ended_well_has_told_all(plane: Plane) -> None:
     await plane.meters.pull()
     well.final = True
     await plane.meters.pull()
-    for peer in (well, badly):
+    for told, peer in enumerate((well, badly)):
         plane.peers.remove(peer)
-    plane.now += timedelta(seconds=2)
-    await plane.meters.pull()
+        plane.now += timedelta(seconds=2)
+        await plane.meters.pull()
+        assert plane.gone == told, "who has told all is not announced, the other one is"
     assert plane.meters.lost({"a", "b", "c"}, [(plane.begin, None)]) == {"c"}
     assert plane.meters.lost(frozenset(), [(plane.begin, None)]) == {"c"}
 

@@ -67,6 +67,7 @@ class Meters:
         shard: Shard = ALL,
         session_changed: Callable[[Key], None],
         tenant_changed: Callable[[Key], None],
+        process_gone: Callable[[], None] = lambda: None,
         resolve: Resolve = resolve_peers,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -76,6 +77,7 @@ class Meters:
         self._shard = shard
         self._session_changed = session_changed
         self._tenant_changed = tenant_changed
+        self._process_gone = process_gone
         self._resolve = resolve
         self._now = now
         self._lock = asyncio.Lock()
@@ -232,11 +234,14 @@ class Meters:
     def _bury(self, alive: Set[str]) -> None:
         """Note which processes are gone, and forget what they said of credentials."""
         now = self._now()
-        for name in self._heard.keys() - alive:
+        gone = self._heard.keys() - alive
+        for name in gone:
             logger.info("egress process %s is gone", name)
             self._gone[name] = _Silence(self._heard.pop(name), now)
             self._started.pop(name, None)
         self._gone = {name: item for name, item in self._gone.items() if item.until and now - item.until < REMEMBERED}
+        if gone:
+            self._process_gone()
         for key, known in self._credentials.items():
             for name in known.keys() - alive:
                 del known[name]
