@@ -12,9 +12,9 @@ from agentsession.keys.membership import Membership
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError, NotFoundError, UnknownOutcomeError
-from agentsession.kube.objects import Key, KubeObject, key_of
+from agentsession.kube.objects import Key, KubeObject, key_of, labels_of
 from agentsession.kube.resource import PODS
-from agentsession.resources.names import MEMBERSHIP_ANNOTATION, pool_pod_name
+from agentsession.resources.names import MEMBERSHIP_ANNOTATION, SESSION_LABEL, pool_pod_name
 from agentsession.resources.pod import warm_pod
 from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.deletion import delete_pod
@@ -72,11 +72,13 @@ class Actor:
                 await asyncio.sleep(1)
 
     async def delete(self, namespace: str, pod: PodView) -> None:
-        """That very pod, as it was when it was decided: a session may have claimed it meanwhile.
+        """That very pod, unless a session has claimed it since that was decided.
 
         Raises ConflictError if it has changed, or another kube.errors.ApiError.
         """
         known = self._caches.pods.get((namespace, pod.name))
+        if known is not None and SESSION_LABEL in labels_of(known):
+            return
         version = known["metadata"].get("resourceVersion", "") if known is not None else ""
         try:
             await delete_pod(self._api, self._caches.pods, (namespace, pod.name), pod.uid, resource_version=version)

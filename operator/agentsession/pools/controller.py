@@ -29,6 +29,8 @@ from .observed import Refused
 
 COUNTS_PERIOD = timedelta(seconds=1)
 """Shortest time between two writes that change nothing but counts."""
+DEPOSED = timedelta(seconds=1)
+"""How soon to look again while another operator may lead."""
 MOST_AT_ONCE = 16
 """Runners that a pool makes together. The first step makes one, each that succeeds twice as many: slow start."""
 BUSY_AT_ONCE = 2
@@ -84,6 +86,8 @@ class PoolController:
         plan = decide(
             pool, self._observer.observe(pool, problem, now, refilling=key in self._batch), self._install, now
         )
+        if not self._leading():  # the process of a deposed leader is about to end, but may take its time
+            return DEPOSED
         more = await self._carry_out(key, pool, plan)
         again = REFUSED_WAIT if problem is not None else plan.requeue_after
         again = await self._publish(raw, pool, plan.status, again)
@@ -102,8 +106,6 @@ class PoolController:
 
     async def _carry_out(self, key: Key, pool: AgentPool, plan: Plan) -> bool:
         """Delete, then make some. Returns whether there are more to make at once."""
-        if (plan.create or plan.delete) and not self._leading():
-            return False
         for pod in plan.delete:
             await self._actor.delete(key[0], pod)
         tenant, user = self._observer.tenant(pool), self._observer.user(key[0])
@@ -134,7 +136,8 @@ class PoolController:
             return again
         if before.conditions == after.conditions and before.observed_generation == after.observed_generation:
             since = asyncio.get_running_loop().time() - self._written.get(pool.key, float("-inf"))
-            if (wait := COUNTS_PERIOD - timedelta(seconds=since)) > timedelta(0):
+            wait = timedelta(seconds=max(0.0, COUNTS_PERIOD.total_seconds() - since))
+            if wait > timedelta(0):
                 return wait if again is None else min(wait, again)
         version = raw["metadata"]["resourceVersion"]
         written = await self._api.apply_status(
