@@ -73,6 +73,7 @@ class Leader:
             shard=shard,
             session_changed=queues.sessions.add,
             tenant_changed=queues.tenants.add,
+            process_gone=queues.egress_gone,
             resolve=resolve,
             now=now,
         )
@@ -97,6 +98,7 @@ class Leader:
                 starting,
                 claimed,
                 queues.runner_changed,
+                now,
             ),
             self.listeners,
             self.meters,

@@ -13,12 +13,12 @@ from typing import Any
 from agentsession.kube.objects import KubeObject
 
 from .objects import Event, Objects, StatusError, matching, seen
+from .patches import APPLY, JSON, applied, merged, patched
 
 _PATH = re.compile(
     r"/apis?/(?:[^/]+/)?v[^/]+(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[^/]+)"
     r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>[^/]+))?$"
 )
-APPLY = "application/apply-patch+yaml"
 
 
 class ApiServer:
@@ -26,13 +26,16 @@ class ApiServer:
 
     def __init__(self, now: Callable[[], datetime], committed: Callable[[str, Event], None]) -> None:
         self.objects = Objects(now, self._commit)
+        self.asks = ""
+        """Whose request was carried out last."""
         self._told = committed
         self._followers: dict[str, dict[asyncio.Event, None]] = defaultdict(dict)
 
     def answer(
-        self, method: str, path: str, query: Mapping[str, str], body: bytes | None, content_type: str
+        self, client: str, method: str, path: str, query: Mapping[str, str], body: bytes | None, content_type: str
     ) -> tuple[int, bytes]:
         """Carry out a request that is no watch. Returns status and body."""
+        self.asks = client
         try:
             return 200, json.dumps(self._answer(method, path, query, json.loads(body or b"{}"), content_type)).encode()
         except StatusError as error:
@@ -63,7 +66,7 @@ class ApiServer:
             grown.set()
 
     def _answer(
-        self, method: str, path: str, query: Mapping[str, str], body: dict[str, Any], content_type: str
+        self, method: str, path: str, query: Mapping[str, str], body: Any, content_type: str
     ) -> Mapping[str, Any]:
         where = _where(path)
         plural, status = where["plural"], where["sub"] == "status"
@@ -79,17 +82,18 @@ class ApiServer:
                 return self.objects.create(plural, where["namespace"], body)
             case "PATCH", True if content_type == APPLY:
                 return self._apply(plural, key, body, status=status)
+            case "PATCH", True if content_type == JSON:
+                return self.objects.change(plural, key, partial(patched, operations=body), status=status)
             case "PATCH", True:
-                return self.objects.change(plural, key, partial(_merged, patch=body), status=status)
+                return self.objects.change(plural, key, partial(merged, patch=body), status=status)
             case "DELETE", True:
                 gone = self.objects.delete(plural, key, body)
                 return gone if plural == "pods" else {"kind": "Status", "status": "Success"}
         raise AssertionError(f"{method} {path} is not simulated")
 
     def _apply(self, plural: str, key: tuple[str, str], body: KubeObject, *, status: bool) -> KubeObject:
-        """One manager applies, so what it leaves out is dropped."""
         try:
-            return self.objects.change(plural, key, partial(_applied, body=body), status=status)
+            return self.objects.change(plural, key, partial(applied, body=body), status=status)
         except StatusError as error:
             if error.code != 404 or status or "uid" in body["metadata"]:
                 raise
@@ -100,20 +104,3 @@ def _where(path: str) -> dict[str, str]:
     found = _PATH.fullmatch(path)
     assert found is not None, path
     return found.groupdict(default="")
-
-
-def _merged(obj: KubeObject, patch: KubeObject) -> KubeObject:
-    """RFC 7386."""
-    merged = dict(obj)
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        elif isinstance(value, dict):
-            merged[name] = _merged(known if isinstance(known := merged.get(name), dict) else {}, value)
-        else:
-            merged[name] = value
-    return merged
-
-
-def _applied(obj: KubeObject, body: KubeObject) -> KubeObject:
-    return {**obj, **body, "metadata": _merged(obj["metadata"], body["metadata"])}

@@ -1,17 +1,20 @@
 """Whether all has come to rest as it should: what is judged once the faults are over and the environment is kind."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 from agentsession.api.base import condition, is_true
-from agentsession.api.conditions import FINISHED
+from agentsession.api.conditions import FINISHED, RESOLVED_REFS
+from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
-from agentsession.kube.objects import is_terminating, labels_of, owner_uid
+from agentsession.kube.objects import condition_of, is_terminating, labels_of, owner_uid
 from agentsession.resources.names import TENANT_LABEL
 
 from .history import reason
-from .moves import MOMENT, kubelets_work
+from .moves import MOMENT, PROMPT, kubelets_work
 from .operators import Operator
+from .pools import desired, unclaimed
 from .world import NAMESPACE, World
 
 JUMPS = (0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1200, 3600)
@@ -85,10 +88,38 @@ def _restless(world: World) -> Iterator[str]:
         if (why := _not_at_rest(world, session)) is not None:
             message = condition(session.status.conditions, "Ready")
             yield f"session {session.metadata.name} ({why}): {session.status.phase}: {message}"
+    pools = {pool.metadata.uid: pool for pool in world.history.pools.all}
+    for pool in pools.values():
+        yield from _unfilled(world, pool)
     for pod in world.history.pods:
+        if owner_uid(pod) in pools and not is_terminating(pod):
+            continue
         owner = owners.get(owner_uid(pod))
         if owner is None or is_true(owner.status.conditions, FINISHED) or is_terminating(pod):
             yield f"pod {pod['metadata']['name']} is still there"
+
+
+def _unfilled(world: World, pool: AgentPool) -> Iterator[str]:
+    """It has as many runners ready as it is to have, all of its present template, and its status says so."""
+    status, name = pool.status, pool.metadata.name
+    runners = unclaimed(world.history.pods, pool.metadata.uid)
+    if status.observed_generation != pool.metadata.generation:
+        yield f"pool {name}: generation {pool.metadata.generation} is not observed"
+    resolved = condition(status.conditions, RESOLVED_REFS)
+    if resolved is not None and resolved.status != "True":
+        if pool.spec.tenant in world.history.tenants:
+            yield f"pool {name} lacks nothing, and says {resolved}"
+        return
+    most, says = desired(pool), (status.replicas, status.ready_replicas, status.updated_replicas)
+    size = status.desired_replicas if pool.spec.scaling.mode == "Auto" else most
+    if len(runners) != size or size > most or says != (size, size, size):
+        yield f"pool {name} has {len(runners)} runners, is to have {size}, and says {says}"
+    prompt = pool.spec.template.agent.system_prompt == PROMPT
+    for pod in runners:
+        if condition_of(pod, "Ready")[0] != "True":
+            yield f"runner {pod['metadata']['name']} is not ready"
+        if (PROMPT in json.dumps(pod["spec"])) != prompt:
+            yield f"runner {pod['metadata']['name']} is not of the present template"
 
 
 def _not_at_rest(world: World, session: AgentSession) -> str | None:
@@ -121,6 +152,14 @@ def _reasons_to_wait(world: World, session: AgentSession) -> Iterator[str]:
     tenant = session.spec.tenant_ref.name
     if tenant not in world.history.tenants:
         yield "TenantNotFound"
+    if session.spec.pool_ref is not None:
+        pool = next(
+            (each for each in world.history.pools.all if each.metadata.name == session.spec.pool_ref.name), None
+        )
+        if pool is None:
+            yield "PoolNotFound"
+        elif not unclaimed(world.history.pods, pool.metadata.uid):
+            yield "PoolExhausted"
     if session.spec.agent is not None and session.spec.agent.model != "m":
         yield "ModelNotAllowed"
     if session.spec.prompt_from is not None and session.spec.prompt_from.config_map_key_ref.name not in world.maps:
@@ -151,6 +190,7 @@ def _leaks(world: World, leader: Operator) -> Iterator[str]:
     assert leader.leader is not None
     there = {session.key for session in world.history.sessions}
     served = {session.key for session in world.history.sessions if not is_true(session.status.conditions, FINISHED)}
+    pools = {pool.key for pool in world.history.pools.all}
     holds = {
         "listens to": (set(leader.leader.listeners._listeners), served),
         "meters": (set(leader.leader.meters._sessions), there),
@@ -159,6 +199,9 @@ def _leaks(world: World, leader: Operator) -> Iterator[str]:
         "counts failures of the tenant": (set(leader.queues.tenants._failures), set[tuple[str, str]]()),
         "has in work": (set(leader.queues.sessions._working), set[tuple[str, str]]()),
         "waits for": (set(leader.queues.sessions._delayed), there),
+        "remembers writes of the pool": (set(leader.leader.pools._written), pools),
+        "makes runners of the pool": (set(leader.leader.pools._batch), pools),
+        "counts failures of the pool": (set(leader.queues.pools._failures), set[tuple[str, str]]()),
     }
     for what, (held, allowed) in holds.items():
         for namespace, name in held - allowed:
@@ -173,6 +216,8 @@ async def _rest(world: World, leader: Operator, what: str) -> None:
         leader.way.seen.clear()
         for session in world.history.sessions:
             leader.queues.sessions.add(session.key)
+        for pool in world.history.pools.all:
+            leader.queues.pools.add(pool.key)
         for tenant in world.history.tenants:
             leader.queues.tenants.add((NAMESPACE, tenant))
         await world.quiet()

@@ -1,4 +1,4 @@
-"""What really happened: every change of sessions, pods and tenants, in the moment of it; what it broke.
+"""What really happened: every change of sessions, pods, pools and tenants, in the moment of it; what it broke.
 
 Each event is judged when it comes, against all that came before, so nothing that lasted only for a moment is missed.
 """
@@ -9,23 +9,31 @@ from collections.abc import Callable, Iterator, Mapping
 from agentsession.api.base import is_true
 from agentsession.api.conditions import FINISHED
 from agentsession.api.session import AgentSession, AgentSessionStatus
+from agentsession.keys.grant import claimed_session
 from agentsession.kube.objects import KubeObject, key_of, labels_of, owner_uid, uid_of
-from agentsession.resources.names import GRANT_ANNOTATION, TENANT_LABEL
+from agentsession.resources.names import GRANT_ANNOTATION, POOL_LABEL, TENANT_LABEL
 
 from .objects import Event
 from .plane import Plane
+from .pools import Pools
 
 
 class History:
     """Fills the egress plane's directory; `violations` is what must never be."""
 
-    def __init__(self, plane: Plane, asked: Mapping[tuple[str, str], int], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        asked: Mapping[tuple[str, str], int],
+        by_leader: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
         self.violations: list[str] = []
         self.clock_stepped: Callable[[], bool] = lambda: False
         self.tenant_limits: dict[str, int] = defaultdict(int)
         """By tenant: the most runners at once that it was ever allowed."""
         self.harmed: set[str] = set()
-        """The sessions, by uid, to whose pods something has happened that no operator did."""
+        """The pods, by uid, to which something has happened that no operator did; and their owners."""
         self.dismissed: set[str] = set()
         """The sessions that people have deleted."""
         self._plane = plane
@@ -33,6 +41,7 @@ class History:
         self._say = say
         self._statuses: dict[str, AgentSessionStatus] = {}
         self._grants: dict[str, str] = {}
+        self.pools = Pools(lambda: self._plane.directory.pods.store, by_leader, self.broken)
 
     @property
     def sessions(self) -> list[AgentSession]:
@@ -49,6 +58,10 @@ class History:
         """The names of those that exist."""
         return {tenant.metadata.name for tenant in self._plane.directory.tenants.all()}
 
+    def session_of(self, pod_uid: str) -> str:
+        """The uid of the session that a pod was granted to; empty if it was to none."""
+        return claimed_session(self._grants.get(pod_uid, ""))
+
     def committed(self, plural: str, event: Event) -> None:
         """Take in one change, in the moment of it."""
         directory = self._plane.directory
@@ -59,20 +72,22 @@ class History:
         }
         if (known := stores.get(plural)) is not None:
             known.observe(event.type, event.object)
-            self._judge(plural, event.type, event.object)
+            self._judge(plural, event.type, event.object, event.before)
+        elif plural == "agentpools":
+            self.pools.changed(event.type, event.object)
 
     def broken(self, what: str) -> None:
         """Note what must never be."""
         self.violations.append(what)
         self._say(f"VIOLATION: {what}")
 
-    def _judge(self, plural: str, kind: str, obj: KubeObject) -> None:
+    def _judge(self, plural: str, kind: str, obj: KubeObject, before: KubeObject | None) -> None:
         if plural == "agentsessions" and kind == "DELETED":
             self._judge_deletion(AgentSession.model_validate(obj))
         elif plural == "agentsessions":
             self._judge_session(obj)
         elif plural == "pods" and kind != "DELETED":
-            self._judge_pod(kind, obj)
+            self._judge_pod(kind, obj, before)
         elif plural == "agenttenants" and kind != "DELETED":
             metadata = obj["metadata"]
             self.tenant_limits[metadata["name"]] = max(
@@ -83,14 +98,19 @@ class History:
             if len(serving := self._plane.serves(uid)) > 1:
                 self.broken(f"session {uid} has {len(serving)} runners that would be served: {serving}")
 
-    def _judge_pod(self, kind: str, pod: KubeObject) -> None:
+    def _judge_pod(self, kind: str, pod: KubeObject, before: KubeObject | None) -> None:
         name, uid, tenant = pod["metadata"]["name"], uid_of(pod), labels_of(pod).get(TENANT_LABEL, "")
         grant = pod["metadata"].get("annotations", {}).get(GRANT_ANNOTATION)
         if self._grants.setdefault(uid, grant or "") not in ("", grant):
             self.broken(f"the grant of pod {name} was changed")
-        self._grants[uid] = grant or ""
+        if grant and not self._grants[uid]:
+            self._grants[uid] = grant
+            self._say(f"    pod {name} is granted to session {self.session_of(uid)}")
         if kind == "ADDED":
             self._say(f"    pod {name} appears")
+            if POOL_LABEL in labels_of(pod):
+                self.pools.runner_made(pod)
+        if tenant and (before is None or TENANT_LABEL not in labels_of(before)):
             running = sum(labels_of(other).get(TENANT_LABEL) == tenant for other in self._plane.directory.pods.store)
             if running > self.tenant_limits[tenant]:
                 self.broken(f"tenant {tenant} has {running} runners, {self.tenant_limits[tenant]} are the most")
@@ -105,7 +125,7 @@ class History:
                 self.broken(f"session {name}: turn {turn.id} vanished")
         for what in _backwards(before, after):
             self.broken(f"session {name}: {what}")
-        if reason(after) == "RunnerLost" and now.metadata.uid not in self.harmed:
+        if reason(after) == "RunnerLost" and not self._harmed(now.metadata.uid):
             self.broken(f"session {name} has lost its runner, to which nothing had happened")
         if is_true(after.conditions, FINISHED) and not is_true(before.conditions, FINISHED):
             self._judge_bill(name, after)
@@ -113,6 +133,9 @@ class History:
             self.broken(f"session {name}: observedGeneration {after.observed_generation} is of the future")
         if (before.phase, reason(before)) != (after.phase, reason(after)):
             self._say(f"    session {name} is {after.phase}: {reason(after)}")
+
+    def _harmed(self, session: str) -> bool:
+        return session in self.harmed or any(self.session_of(pod) == session for pod in self.harmed)
 
     def _judge_bill(self, name: str, status: AgentSessionStatus) -> None:
         """When a session finishes, every answer in its status has been paid for, or usage says that it may be more."""

@@ -10,7 +10,7 @@ from agentsession.api.conditions import FINISHED
 from agentsession.api.session import AgentSession
 from agentsession.kube.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from agentsession.kube.objects import key_of, owner_uid, uid_of
-from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import NETWORK_POLICY
 from tests.kube.faults import Fault, Lose, Rule
 
@@ -28,6 +28,8 @@ MOMENT = 0.1
 LONG = 10
 """Seconds; longer times pass at once."""
 TROUBLE_STEPS = 20
+PROMPT = "be kind"
+"""A pool's system prompt, if it has one: what tells its two templates apart."""
 FAULTS = {
     "conflicts": Fault(409, body='{"kind":"Status","reason":"Conflict","code":409}'),
     "is overloaded": Fault(429, headers={"Retry-After": "1"}),
@@ -52,9 +54,19 @@ def _pick(pick: int, things: list[T]) -> T | None:
 
 
 async def create(
-    world: World, number: int, *, lifecycle: str, tenant: str, prompt: str, model: str, limits: object, ttl: int | None
+    world: World,
+    number: int,
+    *,
+    lifecycle: str,
+    tenant: str,
+    prompt: str,
+    model: str,
+    limits: object,
+    ttl: int | None,
+    pool: str = "",
+    exhausted: str = "Wait",
 ) -> bool:
-    """People create sessions, each with prompts that are nobody else's."""
+    """People create sessions, each with prompts that are nobody else's. model: "" leaves the agent to the pool."""
     used = {session.metadata.name for session in world.history.sessions}
     free = [name for i in range(NAMES) if (name := f"s{i}") not in used]
     for name in free[:number]:
@@ -62,9 +74,12 @@ async def create(
         spec: dict[str, Any] = {
             "tenantRef": {"name": tenant},
             "lifecycle": lifecycle,
-            "agent": {"model": model},
             "limits": limits,
         }
+        if pool:
+            spec["poolRef"] = {"name": pool, "onExhausted": exhausted}
+        if model or not pool:
+            spec["agent"] = {"model": model or "m"}
         if prompt == "inline":
             spec["prompt"] = text
         else:
@@ -157,6 +172,25 @@ async def configure(world: World, what: str, tenant: str, most: int) -> None:
             world.maps.discard("there")
 
 
+async def pool(world: World, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str) -> bool:
+    """People make pools, change and delete them."""
+    known = next((each for each in world.history.pools.all if each.metadata.name == name), None)
+    if what == "comes":
+        await world.pool(name, replicas, prompt, **scaling)
+        return True
+    if known is None:
+        return False
+    match what:
+        case "scales":
+            await world.api.merge_patch(AGENTPOOLS, known.key, {"spec": {"replicas": replicas}})
+        case "rolls out":
+            agent = {"agent": {"systemPrompt": prompt or None}}
+            await world.api.merge_patch(AGENTPOOLS, known.key, {"spec": {"template": agent}})
+        case "goes":
+            await world.api.delete(AGENTPOOLS, known.key, uid=known.metadata.uid)
+    return True
+
+
 async def kubelets_work(world: World, number: int) -> bool:
     """The kubelets get on with so many pods."""
     pods = world.pods(deleting=True)[:number]
@@ -168,6 +202,8 @@ async def kubelets_work(world: World, number: int) -> bool:
     waiting = [pod for pod in world.pods() if pod["status"]["phase"] == "Pending"]
     for pod in waiting[: max(0, number - len(pods) - len(dead))]:
         await world.nodes.start(pod)
+    for pod in world.pods():
+        await world.nodes.probe(pod)
     return bool(pods or dead or waiting)
 
 
@@ -184,7 +220,7 @@ async def pod_trouble(world: World, what: str, pick: int) -> bool:
     pods = world.history.pods if what in ("force-deleted", "node lost") else world.pods()
     if (pod := _pick(pick, pods)) is None:
         return False
-    world.history.harmed.add(owner_uid(pod))
+    world.history.harmed |= {uid_of(pod), owner_uid(pod)}
     if what in FAILURES:
         return await world.nodes.fail(pod, what)
     match what:
@@ -216,6 +252,9 @@ async def runner_trouble(world: World, what: str, pick: int) -> bool:
             runner.unreachable = not runner.unreachable
         case "its agent dies":
             runner.agent.die()
+            if runner.warm and runner.bound is None:  # it ends with its agent
+                world.history.harmed.add(runner.pod_uid)
+                await world.nodes.kill(runner)
     return True
 
 
@@ -275,7 +314,8 @@ async def _keep_busy(world: World) -> None:
     finished = [each for each in world.sessions() if is_true(each.status.conditions, FINISHED)]
     if len(world.history.sessions) - len(finished) < FEWEST:
         lifecycle = "LongRunning" if next(world.numbers) % 2 else "Ephemeral"
-        plain: dict[str, Any] = {"tenant": "default", "prompt": "inline", "model": "m", "limits": {}, "ttl": None}
+        plain: dict[str, Any] = {"tenant": "default", "prompt": "inline", "model": "", "limits": {}, "ttl": None}
+        plain["pool"] = next((pool.metadata.name for pool in world.history.pools.all), "")
         await create(world, 2, lifecycle=lifecycle, **plain)
     if len(world.history.sessions) > NAMES - 8:
         for session in finished[:8]:

@@ -7,7 +7,7 @@ egress plane for leave once per prompt, from the pod's own address.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -16,7 +16,7 @@ import aiohttp
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError, ConflictError, NotFoundError
-from agentsession.kube.objects import KubeObject, key_of, uid_of
+from agentsession.kube.objects import KubeObject, condition_of, key_of, uid_of
 from agentsession.kube.resource import PODS
 from agentsession.sessions.turns import GO_ON
 from agentsession_runner.auth import CallVerifier, KeySource
@@ -40,7 +40,10 @@ class Nodes:
         """By pod uid, also those whose pod object is gone."""
         self.asked: Counter[tuple[str, str]] = Counter()
         """How often an agent was given a prompt, by session and turn uuid."""
-        self.texts: Counter[str] = Counter()
+        self._prompts: dict[str, dict[str, Runner]] = defaultdict(dict)
+        """Who was given each prompt, by pod uid, the latest last; by its text, which is nobody else's."""
+        self._forwarded: dict[str, str] = {}
+        """The pod from which the model was asked for each prompt."""
         self.answers: dict[str, str] = {}
         """What agents answered, by turn uuid."""
         self._started: set[str] = set()
@@ -48,6 +51,8 @@ class Nodes:
         self._conversations: dict[str, str] = {}
         """Which pod has last gone on with a session's conversation, by session uid."""
         self.broken: Callable[[str], None] = lambda _: None
+        self.session_of: Callable[[str], str] = lambda _: ""
+        """The uid of the session that a pod was granted to."""
         self._api = api
         self._objects = objects
         self._plane = plane
@@ -75,6 +80,12 @@ class Nodes:
         await runner.start()
         self.runners[uid_of(pod)] = runner
         return await self._report(pod, podstatus.running(address, self._clock.now()))
+
+    async def probe(self, pod: KubeObject) -> None:
+        """Tell whether its runner is ready, if that has changed."""
+        runner = self.runners.get(uid_of(pod))
+        if runner is not None and runner.ready != (condition_of(pod, "Ready")[0] == "True"):
+            await self._report(pod, podstatus.probed(pod["status"], ready=runner.ready, now=self._clock.now()))
 
     async def fail(self, pod: KubeObject, how: podstatus.Failure) -> bool:
         """End its containers that way. What has run was contained."""
@@ -124,21 +135,34 @@ class Nodes:
         status = await self._ask_model(runner)
         if status != 200:
             reason = f"API error {status}"
+        elif self._forwarded.setdefault(prompt := _prompt(uuid, text), runner.pod_uid) != runner.pod_uid:
+            self.broken(f"pod {runner.key[1]} asks the model what another pod has asked it: {text}")
+        elif runner is not next(reversed(self._prompts[prompt].values())):
+            self.broken(f"pod {runner.key[1]} asks the model what another pod was given since: {text}")
         if not reason:
             self.answers[uuid] = text.upper()
         runner.agent.end_turn(uuid, reason)
 
     def _asked(self, runner: Runner, uuid: str, text: str) -> None:
-        self.asked[runner.session_uid, uuid] += 1
-        self.texts[text] += 1
-        if self.asked[runner.session_uid, uuid] > 1 or (self.texts[text] > 1 and text != GO_ON):
+        session, prompt = runner.bound or "", _prompt(uuid, text)
+        self.asked[session, uuid] += 1
+        others = self._prompts[prompt]
+        moves = bool(others) and self._may_move(prompt, runner)
+        if (others or self.asked[session, uuid] > 1) and not moves:
             self.broken(f"pod {runner.key[1]} was given a prompt that was given before: {text}")
-        before = self._conversations.setdefault(runner.session_uid, runner.pod_uid)
-        self._conversations[runner.session_uid] = runner.pod_uid
-        if before != runner.pod_uid and not runner.resumes:
+        others[runner.pod_uid] = runner
+        before = self._conversations.setdefault(session, runner.pod_uid)
+        self._conversations[session] = runner.pod_uid
+        if before != runner.pod_uid and not (runner.resumes or moves):
             self.broken(f"pod {runner.key[1]} goes on with a conversation that it does not know")
-        if runner.bound != runner.session_uid:
-            self.broken(f"pod {runner.key[1]} is bound to session {runner.bound}, its owner is {runner.session_uid}")
+        if session != self.session_of(runner.pod_uid):
+            self.broken(f"pod {runner.key[1]} is bound to {session}, granted to {self.session_of(runner.pod_uid)}")
+
+    def _may_move(self, prompt: str, runner: Runner) -> bool:
+        """What a pool's runner was given is given to another one if the model never heard of it."""
+        others = self._prompts[prompt]
+        warm = all(other.warm for other in others.values())
+        return warm and runner.pod_uid not in others and prompt not in self._forwarded
 
     def _free_address(self) -> str:
         used = {runner.address for runner in self.runners.values()}
@@ -169,6 +193,11 @@ class Nodes:
         except ApiError:
             return False
         return True
+
+
+def _prompt(uuid: str, text: str) -> str:
+    """What tells prompts apart, whatever uuid they come under."""
+    return uuid if text == GO_ON else text
 
 
 def _ended(pod: KubeObject) -> bool:

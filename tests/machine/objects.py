@@ -16,11 +16,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from agentsession.api.base import KubeModel, spec_errors, to_json
+from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
 from agentsession.api.tenant import AgentTenant
 from agentsession.kube.objects import Key, KubeObject, is_terminating, labels_of, owner_uid, uid_of
 
-MODELS: Mapping[str, type[KubeModel]] = {"agentsessions": AgentSession, "agenttenants": AgentTenant}
+MODELS: Mapping[str, type[KubeModel]] = {
+    "agentsessions": AgentSession,
+    "agentpools": AgentPool,
+    "agenttenants": AgentTenant,
+}
 """Kinds of ours: their status is written by its own path only, and a change of their spec is a new generation."""
 PHASES = {"pods": "Pending", "persistentvolumeclaims": "Pending", "namespaces": "Active"}
 GRACE = 30
@@ -128,6 +133,8 @@ class Objects:
             new |= {"status": old["status"]} if "status" in old else {}
             new["metadata"] = {**said, "generation": own["generation"]}
             new = dict(_admitted(plural, new))
+        if plural == "pods":
+            _may_become(old, new)
         if new == old:
             return old
         if new.get("spec") != old.get("spec"):
@@ -211,6 +218,16 @@ def _admitted(plural: str, obj: dict[str, Any]) -> KubeObject:
     except ValidationError as error:
         raise StatusError(422, "Invalid", spec_errors(error)) from None
     return {**obj, "spec": spec}
+
+
+def _may_become(old: KubeObject, new: KubeObject) -> None:
+    """The control side changes a pod's deadline only, and that may only become shorter. Raises StatusError 422."""
+    field = "activeDeadlineSeconds"
+    before, after = old["spec"].get(field), new["spec"].get(field)
+    if before == after:
+        return
+    if after is None or after < 1 or (before is not None and after > before):
+        raise StatusError(422, "Invalid", f"spec.{field}: {after}: must be 1 or more, and no more than {before}")
 
 
 def _time(moment: datetime) -> str:

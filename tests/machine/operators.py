@@ -54,7 +54,7 @@ class Operator:
         self.caches = Caches()
         self.queues = Queues(self.caches)
         self.leader: Leader | None = None
-        self.way = Way(around.server, latency=LATENCY)
+        self.way = Way(around.server, latency=LATENCY, name=name)
         self.election = Election(around.lease, name, around.clock.lease_now)
         self._around = around
         self._gained = asyncio.Event()

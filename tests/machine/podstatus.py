@@ -1,5 +1,6 @@
 """Pod statuses as kubelets write them; tests/sessions/pods has recorded ones."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, get_args
 
@@ -11,7 +12,7 @@ FAILURES: tuple[Failure, ...] = get_args(Failure)
 
 
 def running(address: str, now: datetime) -> dict[str, Any]:
-    """Contained, and its runner runs."""
+    """Contained, and its runner runs; whether its agent is connected, a probe has to find out."""
     return {
         "phase": "Running",
         "podIP": address,
@@ -20,6 +21,12 @@ def running(address: str, now: datetime) -> dict[str, Any]:
         "initContainerStatuses": [_container(CONTAIN_CONTAINER, _ended(0, now))],
         "containerStatuses": [_container(RUNNER_CONTAINER, {"running": {"startedAt": _time(now)}})],
     }
+
+
+def probed(status: Mapping[str, Any], *, ready: bool, now: datetime) -> dict[str, Any]:
+    """What a readiness probe found, in the status of a pod that runs."""
+    said = {"status": "True" if ready else "False", "lastTransitionTime": _time(now)}
+    return {**status, "conditions": [{"type": type_, **said} for type_ in ("ContainersReady", "Ready")]}
 
 
 def stuck() -> dict[str, Any]:

@@ -81,9 +81,11 @@ class Machine(RuleBasedStateMachine):
         lifecycle=st.sampled_from(["Ephemeral", "LongRunning"]),
         tenant=st.sampled_from(["default"] * 6 + ["other"] * 2 + ["nobody"]),
         prompt=st.sampled_from(["inline"] * 5 + ["there", "missing"]),
-        model=st.sampled_from(["m"] * 9 + ["forbidden"]),
+        model=st.sampled_from(["m"] * 4 + [""] * 5 + ["forbidden"]),
         limits=st.sampled_from([{}, {}, {}, {"turns": 1}, {"wallClock": "30s"}]),
         ttl=st.sampled_from([None, None, 0, 30]),
+        pool=st.sampled_from(["", "", "p", "p", "p", "q"]),
+        exhausted=st.sampled_from(["Wait", "Wait", "ColdStart"]),
         number=FEW,
     )
     def create(self, number: int, **choice: Any) -> None:
@@ -114,6 +116,17 @@ class Machine(RuleBasedStateMachine):
     )
     def configure(self, what: str, tenant: str, most: int) -> None:
         self.step(f"{what} ({tenant}, {most})", moves.configure, what, tenant, most)
+
+    @rule(
+        what=st.sampled_from(["comes", "scales", "scales", "rolls out", "goes"]),
+        name=st.sampled_from(["p", "p", "q"]),
+        replicas=st.integers(0, 5),
+        scaling=st.sampled_from([{}, {}, {"mode": "External", "min": 1, "max": 3}, {"mode": "Auto", "max": 3}]),
+        prompt=st.sampled_from(["", moves.PROMPT]),
+    )
+    def pool(self, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str) -> None:
+        said = f"pool {name} {what} ({replicas}, {scaling}, {prompt})"
+        self.step(said, moves.pool, what, name, replicas, scaling, prompt)
 
     @rule(number=st.integers(1, 8))
     def kubelets_work(self, number: int) -> None:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from agentsession.kube.objects import KubeObject, key_of, owner_uid, uid_of
+from agentsession.kube.objects import KubeObject, key_of, labels_of, uid_of
+from agentsession.resources.names import POOL_LABEL
 from agentsession_runner.auth import CallVerifier
 from agentsession_runner.journal import Journal
 from agentsession_runner.protocol import ENV_RESUME, ENV_SESSION_ID, PORT
@@ -66,7 +67,8 @@ class Runner:
         environment = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
         self.key = key_of(pod)
         self.pod_uid = uid_of(pod)
-        self.session_uid = owner_uid(pod)
+        self.warm = POOL_LABEL in labels_of(pod)
+        """Made for a pool: whom it will serve is not known yet."""
         self.resumes: str | None = environment.get(ENV_RESUME)
         """The conversation that it takes up again."""
         self._session_id = self.resumes or environment.get(ENV_SESSION_ID) or self.pod_uid
@@ -88,6 +90,11 @@ class Runner:
     def bound(self) -> str | None:
         """The session that it was told to serve."""
         return self._session.journal.state.session_uid
+
+    @property
+    def ready(self) -> bool:
+        """What its readiness probe says."""
+        return self._session.journal.state.phase in ("Ready", "Busy")
 
     async def start(self) -> None:
         """Serve, with the agent connected."""

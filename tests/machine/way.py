@@ -50,11 +50,12 @@ class _Answer:
 class Way(Faults):
     """What one client gets through it."""
 
-    def __init__(self, server: ApiServer, seed: int = 0, latency: float = 0.0) -> None:
-        """latency: seconds that each leg of a request, and each event of a watch, takes at most."""
+    def __init__(self, server: ApiServer, seed: int = 0, latency: float = 0.0, name: str = "") -> None:
+        """latency: seconds that each leg of a request, and each event of a watch, takes at most. name: the client's."""
         super().__init__(seed)
         self.hurried: str | None = None
         """A request that was made so often in a second that whoever makes it is in a busy loop."""
+        self._name = name
         self._second = 0
         self._made: Counter[str] = Counter()
         self._latency = latency
@@ -104,7 +105,9 @@ class Way(Faults):
             if method in ("PATCH", "DELETE"):
                 self._hurry(f"{method} {url.path}")
             content_type = (headers or {}).get("Content-Type", "")
-            sent = self._sent(fault, partial(self._server.answer, method, url.path, url.query, data, content_type))
+            sent = self._sent(
+                fault, partial(self._server.answer, self._name, method, url.path, url.query, data, content_type)
+            )
             answer = await asyncio.shield(_detached(sent))
             await self._leg()
         yield answer

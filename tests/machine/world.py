@@ -5,13 +5,16 @@ import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from agentsession.api.base import API_VERSION
 from agentsession.api.session import AgentSession
 from agentsession.keys.keyring import Keyring
 from agentsession.kube.objects import KubeObject, is_terminating
-from agentsession.kube.resource import AGENTTENANTS, NAMESPACES
+from agentsession.kube.resource import AGENTPOOLS, AGENTTENANTS, NAMESPACES
+from agentsession.pools import act
 from tests.kube.faults import Rule
 
 from .apiserver import ApiServer
@@ -61,17 +64,23 @@ class World:
         keyring = Keyring.generate(self.clock.now())
         self.plane = await enter(Plane(self.api, keyring, self.clock).running())
         self.nodes = await enter(Nodes(self.api, self.server.objects, self.plane, self.clock).working())
-        self.history = History(self.plane, self.nodes.asked, self.log.append)
+        self.history = History(self.plane, self.nodes.asked, self._by_leader, self.log.append)
         self.history.clock_stepped = lambda: self.clock.stepped
-        self.nodes.broken = self.history.broken
+        self.nodes.broken, self.nodes.session_of = self.history.broken, self.history.session_of
         lease = (NAMESPACE, "operator")
         self._around = Surrounding(self.loop, self.clock, self.server, self.api, lease, keyring, self.plane.peers)
+        suffixes = (f"{number:08x}" for number in count(1))
+        self._stack.enter_context(patch.object(act, "secrets", SimpleNamespace(token_hex=lambda _: next(suffixes))))
         told = _Told(self.log)
         _WORKERS.addHandler(told)
         self._stack.callback(_WORKERS.removeHandler, told)
         await self.api.create(NAMESPACES, _object("v1", "Namespace", NAMESPACE))
         await self.ensure_leader()
         await self.tenant("default", 5)
+        await self.pool("p", 2)
+
+    def _by_leader(self) -> bool:
+        return self.leader is not None and self.server.asks == self.leader.name
 
     def _committed(self, plural: str, event: Event) -> None:
         self.history.committed(plural, event)
@@ -97,6 +106,14 @@ class World:
         body = {"apiVersion": API_VERSION, "kind": "AgentTenant", "metadata": metadata, "spec": spec}
         await self.api.apply(AGENTTENANTS, body)
         self.most[name] = most
+
+    async def pool(self, name: str, replicas: int, prompt: str = "", **scaling: object) -> None:
+        """Make or change a pool. prompt: tells templates apart."""
+        agent = {"model": "m", **({"systemPrompt": prompt} if prompt else {})}
+        spec = {"template": {"agent": agent}, "replicas": replicas, "scaling": scaling}
+        metadata = {"name": name, "namespace": NAMESPACE}
+        body = {"apiVersion": API_VERSION, "kind": "AgentPool", "metadata": metadata, "spec": spec}
+        await self.api.apply(AGENTPOOLS, body)
 
     async def join(self) -> Operator:
         """One more replica."""

@@ -45,6 +45,7 @@ class Actor:
         starting: set[Slot],
         claimed: set[str],
         taken: Callable[[str], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
         self._caches = caches
@@ -57,6 +58,7 @@ class Actor:
         self._starting = starting
         self._claimed = claimed
         self._taken = taken
+        self._now = now
 
     @contextmanager
     def reserving(self, session: AgentSession, actions: Iterable[Action]) -> Iterator[None]:
@@ -141,7 +143,7 @@ class Actor:
             return
         key, uid = claim.pod, claim.pod_uid
         self._claimed.add(session.metadata.uid)
-        grant = self._grant(session, seen.tenant, uid, key[0], claimed=datetime.now(UTC))
+        grant = self._grant(session, seen.tenant, uid, key[0], claimed=self._now())
         patch = claim_patch(key[0], claim.pool_uid, uid, session, grant, claim.deadline)
         try:
             taken = await self._api.json_patch(PODS, key, patch)

@@ -1,0 +1,65 @@
+"""What AgentPools and their runners are judged by, in the moment of each change."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from agentsession.api.pool import AgentPool
+from agentsession.kube.cache import Store
+from agentsession.kube.objects import KubeObject, is_terminating, labels_of, uid_of
+from agentsession.resources.names import POOL_LABEL, SESSION_LABEL
+
+
+def desired(pool: AgentPool) -> int:
+    """The unclaimed runners that it is to have, at most if it sizes itself."""
+    scaling, replicas = pool.spec.scaling, pool.spec.replicas
+    if scaling.mode == "Fixed":
+        return replicas
+    return scaling.max if scaling.mode == "Auto" else min(max(replicas, scaling.min), scaling.max)
+
+
+def unclaimed(pods: Iterable[KubeObject], pool_uid: str) -> list[KubeObject]:
+    """The pool's runners that are there, and no session's."""
+    return [
+        pod
+        for pod in pods
+        if labels_of(pod).get(POOL_LABEL) == pool_uid
+        and SESSION_LABEL not in labels_of(pod)
+        and not is_terminating(pod)
+        and pod["status"].get("phase") not in ("Failed", "Succeeded")
+    ]
+
+
+class Pools:
+    """All of them. by_leader: whether the change just now is that of the operator that leads."""
+
+    def __init__(
+        self, pods: Callable[[], Iterable[KubeObject]], by_leader: Callable[[], bool], broken: Callable[[str], None]
+    ) -> None:
+        self._store = Store()
+        self._pods = pods
+        self._by_leader = by_leader
+        self._broken = broken
+        self._most: dict[str, int] = defaultdict(int)
+        self._late: set[str] = set()
+
+    @property
+    def all(self) -> list[AgentPool]:
+        """Those that exist, by name."""
+        return sorted(map(AgentPool.model_validate, self._store), key=lambda pool: pool.metadata.name)
+
+    def changed(self, kind: str, obj: KubeObject) -> None:
+        """Of a pool."""
+        self._store.observe(kind, obj)
+        pool = AgentPool.model_validate(obj)
+        self._most[pool.metadata.uid] = max(self._most[pool.metadata.uid], desired(pool))
+
+    def runner_made(self, pod: KubeObject) -> None:
+        """There are never more unclaimed ones than were ever asked for: an old one goes before a new one comes, and a
+        leader knows all that it has made, and by its first list all that there was. What a deposed or dead leader has
+        sent before may still arrive after that list, and is counted for nobody."""
+        pool_uid = labels_of(pod).get(POOL_LABEL, "")
+        if not self._by_leader():
+            self._late.add(uid_of(pod))
+        waiting = [each for each in unclaimed(self._pods(), pool_uid) if uid_of(each) not in self._late]
+        if len(waiting) > self._most[pool_uid]:
+            self._broken(f"a pool has {len(waiting)} unclaimed runners, {self._most[pool_uid]} are the most")
