@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from agentsession.kube.memory import PERIOD
 from devcluster import progress
 from tests.scale.burst import WAITS, check, empty, fill, out_of_turn
 from tests.scale.finished import finished_sessions
@@ -74,13 +75,14 @@ async def burst(made: World, count: int, runners: int) -> None:
     with progress.step(f"pools of {runners} runners together"):
         await fill(made, each)
     before = await _samples(made, roles)
+    earlier = {pod for pod, agent in made.runners.agents.items() if agent.asked}
     made.runners.free.clear()
     began = time.monotonic()
     with progress.step(f"{count} sessions claim them, to Ready"):
         keys = await made.create(count, "burst", **WAITS)
         await made.until(lambda: not made.left("Ready", keys), seconds=1800)
     seconds = time.monotonic() - began
-    check(made, keys)
+    check(made, keys, earlier)
     ready = await _samples(made, roles)
     with progress.step(f"{count} sessions, to their end, and deleted with the pools"):
         made.runners.free.set()
@@ -166,7 +168,8 @@ async def _reconciles(made: World, replica: Operator) -> float:
 
 
 async def _calm(made: World) -> None:
-    """Wait until the leader's queues have been empty for two seconds, with something reconciled."""
+    """Wait until the leaders' queues have been empty for two seconds, with something reconciled; and until memory has
+    been given back."""
     quiet, before = 0, -1.0
     while quiet < 4:
         await asyncio.sleep(0.5)
@@ -175,6 +178,7 @@ async def _calm(made: World) -> None:
         depth = sum([await made.operators.metric(leader, "agentsession_queue_depth") for leader in leaders])
         quiet = quiet + 1 if done == before > 0 and depth == 0 else 0
         before = done
+    await asyncio.sleep(PERIOD + 1)
 
 
 def _line(label: str, said: str, bar: float | None = None, value: float = 0.0) -> None:

@@ -1,6 +1,7 @@
 """A burst of sessions on pools that have fewer runners: what must be true of it, whoever led meanwhile."""
 
 import asyncio
+from collections.abc import Set
 from datetime import datetime
 
 from agentsession.api.base import API_VERSION
@@ -39,13 +40,16 @@ async def empty(made: World) -> None:
         await made.api.delete(AGENTPOOLS, (namespace, POOL))
 
 
-def check(made: World, keys: list[Key]) -> None:
-    """All are Ready: each was served by one runner that served nobody else and was asked once."""
+def check(made: World, keys: list[Key], earlier: Set[str] = frozenset()) -> None:
+    """All are Ready: each was served by one runner that served nobody else and was asked once.
+
+    earlier: pods whose agents were there before.
+    """
     uids = {made.sessions[key]["metadata"]["uid"] for key in keys}
     serving = {uid: pod for pod, uid in made.pods.items() if uid in uids}
     assert {uid: made.granted[uid] for uid in uids} == {uid: {serving[uid]} for uid in uids}
     assert {made.sessions[key]["status"]["startType"] for key in keys} == {"Warm"}
-    asked = {pod: agent.asked for pod, agent in made.runners.agents.items() if agent.asked}
+    asked = {pod: agent.asked for pod, agent in made.runners.agents.items() if agent.asked and pod not in earlier}
     assert asked == {pod: ["hello"] for pod in serving.values()}
 
 

@@ -34,7 +34,7 @@ DEPOSED = timedelta(seconds=1)
 MOST_AT_ONCE = 16
 """Runners that a pool makes together. The first step makes one, each that succeeds twice as many: slow start."""
 BUSY_AT_ONCE = 2
-"""The same while sessions wait for a worker: they come first."""
+"""The same while claims come, or sessions wait for a worker: they come first."""
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class PoolController:
         if not plan.create or user is None or (tenant is None) != (pool.spec.tenant is None):
             self._batch.pop(key, None)
             return False
-        most = BUSY_AT_ONCE if self._busy() else MOST_AT_ONCE
+        most = BUSY_AT_ONCE if plan.gently or self._busy() else MOST_AT_ONCE
         batch = min(plan.create, self._batch.get(key, 1), most)
         made = (self._actor.create(pool, tenant, user, plan.status.revision) for _ in range(batch))
         errors = [error for error in await asyncio.gather(*made, return_exceptions=True) if error is not None]

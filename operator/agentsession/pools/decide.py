@@ -23,7 +23,7 @@ REFUSED_WAIT = timedelta(seconds=30)
 """How soon a pod is tried again that the API server refused, as for a quota."""
 
 LULL = timedelta(seconds=0.25)
-"""How long after a claim a pool that is not half empty waits for the next."""
+"""How long after a claim the next is awaited: until half of the pool is gone, the API server is left to claims."""
 RESIZE = timedelta(seconds=10)
 """How soon a pool that sizes itself looks again, though nobody came."""
 
@@ -35,6 +35,8 @@ class Plan:
     status: AgentPoolStatus
     create: int = 0
     delete: list[PodView] = field(default_factory=list)
+    gently: bool = False
+    """Claims come meanwhile."""
     requeue_after: timedelta | None = None
 
 
@@ -61,11 +63,14 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
         desired=desired,
     )
     held = seen.refused.at + REFUSED_WAIT - now if missing and seen.refused is not None else timedelta(0)
-    held = max(held, _lull(seen, counts, now) if missing else timedelta(0))
+    lull = seen.last_claim + LULL - now if seen.last_claim is not None else timedelta(0)
+    if missing and not seen.refilling and 2 * counts.ready >= desired:
+        held = max(held, lull)
     hold = held > timedelta(0)
     resize = RESIZE if pool.spec.scaling.mode == "Auto" else None
     again = _soonest(held if hold else None, resize, *_due(pool, seen.runners, now))
-    return Plan(running(pool, seen, counts, now), 0 if hold else missing, [*leaving, *gone], again)
+    create = 0 if hold else missing
+    return Plan(running(pool, seen, counts, now), create, [*leaving, *gone], lull > timedelta(0), again)
 
 
 def _unlisted(pool: AgentPool, install: Installation) -> Trouble | None:
@@ -76,13 +81,6 @@ def _unlisted(pool: AgentPool, install: Installation) -> Trouble | None:
     return Trouble(
         "NamespaceNotAllowed", f"{why}: have the installer list it under the chart's value pools.sharedNamespaces"
     )
-
-
-def _lull(seen: Observed, counts: Counts, now: datetime) -> timedelta:
-    """How long to leave the API server to those who claim: while they come, until half of the pool is gone."""
-    if seen.last_claim is None or seen.refilling or 2 * counts.ready < counts.desired:
-        return timedelta(0)
-    return seen.last_claim + LULL - now
 
 
 def _desired(pool: AgentPool, seen: Observed) -> int:
