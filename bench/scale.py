@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-from agentsession.kube.memory import PERIOD
 from devcluster import progress
 from tests.scale.burst import WAITS, check, empty, fill, out_of_turn
 from tests.scale.finished import finished_sessions
@@ -168,8 +167,7 @@ async def _reconciles(made: World, replica: Operator) -> float:
 
 
 async def _calm(made: World) -> None:
-    """Wait until the leaders' queues have been empty for two seconds, with something reconciled; and until memory has
-    been given back."""
+    """Wait until the leaders' queues have been empty for two seconds, with something reconciled."""
     quiet, before = 0, -1.0
     while quiet < 4:
         await asyncio.sleep(0.5)
@@ -178,7 +176,6 @@ async def _calm(made: World) -> None:
         depth = sum([await made.operators.metric(leader, "agentsession_queue_depth") for leader in leaders])
         quiet = quiet + 1 if done == before > 0 and depth == 0 else 0
         before = done
-    await asyncio.sleep(PERIOD + 1)
 
 
 def _line(label: str, said: str, bar: float | None = None, value: float = 0.0) -> None:

@@ -1,6 +1,6 @@
 """The latest facts of a kind, each with a number.
 
-In arrays, since small objects that are kept while thousands around them go would keep the memory of all of them.
+In arrays: small objects that are kept while thousands around them go would keep the memory of all of them.
 """
 
 from array import array
