@@ -101,6 +101,15 @@ class TestOnTheWay:
         assert reason(made, "Ready") == "False Suspending"
         assert reason(made, "Reconciling") == "True Suspending"
 
+    @pytest.mark.parametrize("keeps", [True, False])
+    def test_what_a_warm_runner_was_asked_is_told_before_it_is_drained(self, *, keeps: bool) -> None:
+        busy = self.busy if keeps else replace(self.busy, tenant=tenant())
+        told = plan(session(suspend=True), busy)
+        assert (kinds(told), told.status.phase, states(told)) == ([Listen], "Running", {"prompt": "Running"})
+        assert (told.status.workspace is not None) == keeps
+        made = plan(session(told.status, suspend=True), busy)
+        assert (Drain in kinds(made), made.status.phase) == ((True, "Suspending") if keeps else (False, "Running"))
+
     def test_the_drain_is_asked_for_until_its_end_is_heard(self) -> None:
         for runner_ in (None, runner("Busy", said(phase="Running")), runner("Draining", said(phase="Running"))):
             made = plan(session(leaving(), suspend=True), seen(pod=pod(), runner=runner_))

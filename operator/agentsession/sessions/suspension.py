@@ -30,6 +30,8 @@ def suspend(session: AgentSession, seen: Observed, talk: Progress, install: Inst
     leaving = report.leaving(session)
     if not (session.spec.suspend or leaving) or not report.kept(session):
         return None
+    if seen.pod is not None and talk.turns and not session.status.turns:
+        return None  # a warm runner is asked before status tells of it: that comes first, and where its files are
     pod, asked = seen.pod, any(turn.state == "Running" for turn in session.status.turns)
     if pod is None and not asked:
         return _without_runner(session, seen, install, now)
