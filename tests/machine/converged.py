@@ -57,6 +57,7 @@ async def _heal(world: World) -> Operator:
         runner.unreachable, runner.losing = False, 0
     for replica in list(world.replicas):
         replica.way.call_off()
+        replica.way.dies_claiming = None
         replica.way.flow()
         if replica.frozen or replica is not world.leader:
             await world.kill(replica)

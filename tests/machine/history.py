@@ -30,6 +30,7 @@ class History:
     ) -> None:
         self.violations: list[str] = []
         self.clock_stepped: Callable[[], bool] = lambda: False
+        self.now: Callable[[], float] = lambda: 0.0
         self.tenant_limits: dict[str, int] = defaultdict(int)
         """By tenant: the most runners at once that it was ever allowed."""
         self.harmed: set[str] = set()
@@ -110,6 +111,10 @@ class History:
             self._say(f"    pod {name} appears")
             if POOL_LABEL in labels_of(pod):
                 self.pools.runner_made(pod)
+        if POOL_LABEL in labels_of(pod) and uid not in self.harmed:
+            session = self._plane.directory.sessions.by_uid(self.session_of(uid))
+            dismissed = session is None or session.metadata.uid in self.dismissed
+            self.pools.runner_changed(pod, None if dismissed else session, self.now())
         if tenant and (before is None or TENANT_LABEL not in labels_of(before)):
             running = sum(labels_of(other).get(TENANT_LABEL) == tenant for other in self._plane.directory.pods.store)
             if running > self.tenant_limits[tenant]:

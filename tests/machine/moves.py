@@ -172,8 +172,13 @@ async def configure(world: World, what: str, tenant: str, most: int) -> None:
             world.maps.discard("there")
 
 
-async def pool(world: World, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str) -> bool:
-    """People make pools, change and delete them."""
+async def pool(
+    world: World, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str, rush: int
+) -> bool:
+    """People make pools, change and delete them. rush: sessions that come for one at the same moment."""
+    if rush:
+        plain: dict[str, Any] = {"tenant": "default", "prompt": "inline", "model": "", "limits": {}, "ttl": None}
+        await create(world, rush, lifecycle="LongRunning", pool=name, **plain)
     known = next((each for each in world.history.pools.all if each.metadata.name == name), None)
     if what == "comes":
         await world.pool(name, replicas, prompt, **scaling)
@@ -283,10 +288,18 @@ async def operator(world: World, what: str, pick: int) -> bool:
     return True
 
 
-async def crash_at(world: World, write: int, lose: Lose) -> bool:
-    """The leader will die at that write of its."""
+async def crash_at(world: World, write: int, lose: Lose, late: float) -> bool:
+    """The leader will die at that write of its, which may arrive late."""
     leader = await world.ensure_leader()
+    leader.way.late = late
     leader.way.crash_at(write, lose=lose)
+    return True
+
+
+async def crash_claiming(world: World, lose: Lose, late: float) -> bool:
+    """The leader will die at its next claim, which may arrive late."""
+    leader = await world.ensure_leader()
+    leader.way.late, leader.way.dies_claiming = late, lose
     return True
 
 

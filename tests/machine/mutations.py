@@ -1,15 +1,24 @@
 """The product with one control taken out: what the machine must find. By name, how to break it."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from copy import copy
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
+from agentsession.kube.errors import NotFoundError
+from agentsession.pools import act as pools_act
+from agentsession.resources.claim import Operation, claim_patch
 from agentsession.runners.client import RunnerClient
+from agentsession.runners.deletion import delete_pod
 from agentsession.runners.listeners import Listeners
+from agentsession.runners.podview import PodView
+from agentsession.sessions import act as sessions_act
 from agentsession.sessions import decide
 from agentsession.sessions.controller import SessionController
 from agentsession.sessions.plan import Plan
@@ -70,6 +79,42 @@ def _always_write(patch: pytest.MonkeyPatch) -> None:
         return plan.requeue_after
 
     patch.setattr(SessionController, "_publish", publish)
+
+
+def _claim_without_a_guard(patch: pytest.MonkeyPatch) -> None:
+    """Whoever has the runner by then."""
+
+    def unguarded(*what: Any) -> list[Operation]:
+        return [step for step in claim_patch(*what) if step["op"] != "test"]
+
+    patch.setattr(sessions_act, "claim_patch", unguarded)
+
+
+def _offer_what_is_being_claimed(patch: pytest.MonkeyPatch) -> None:
+    """Nobody holds the slot, nor the runner, that a session was just given."""
+    patch.setattr(sessions_act.Actor, "reserving", lambda *_: nullcontext())
+
+
+def _fill_a_pool_by_what_watches_tell(patch: pytest.MonkeyPatch) -> None:
+    """And not by what was just made."""
+    create = pools_act.Actor.create
+
+    async def forgetful(self: pools_act.Actor, *what: Any) -> None:
+        actor = copy(self)
+        actor._caches = Caches()
+        await create(actor, *what)
+
+    patch.setattr(pools_act.Actor, "create", forgetful)
+
+
+def _delete_whatever_the_runner_does_now(patch: pytest.MonkeyPatch) -> None:
+    """A pool lets a runner go that was idle when that was decided."""
+
+    async def careless(self: pools_act.Actor, namespace: str, pod: PodView) -> None:
+        with suppress(NotFoundError):
+            await delete_pod(self._api, self._caches.pods, (namespace, pod.name), pod.uid)
+
+    patch.setattr(pools_act.Actor, "delete", careless)
 
 
 MUTATIONS: Mapping[str, Break] = {

@@ -3,10 +3,16 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from agentsession.api.base import is_true
+from agentsession.api.conditions import FINISHED
 from agentsession.api.pool import AgentPool
+from agentsession.api.session import AgentSession
 from agentsession.kube.cache import Store
 from agentsession.kube.objects import KubeObject, is_terminating, labels_of, uid_of
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL
+
+JUST = 0.3
+"""Seconds in which nothing can have come between a claim and its session that would be a reason to give it up."""
 
 
 def desired(pool: AgentPool) -> int:
@@ -25,8 +31,12 @@ def unclaimed(pods: Iterable[KubeObject], pool_uid: str) -> list[KubeObject]:
         if labels_of(pod).get(POOL_LABEL) == pool_uid
         and SESSION_LABEL not in labels_of(pod)
         and not is_terminating(pod)
-        and pod["status"].get("phase") not in ("Failed", "Succeeded")
+        and not _ended(pod)
     ]
+
+
+def _ended(pod: KubeObject) -> bool:
+    return pod["status"].get("phase") in ("Failed", "Succeeded")
 
 
 class Pools:
@@ -40,6 +50,7 @@ class Pools:
         self._by_leader = by_leader
         self._broken = broken
         self._most: dict[str, int] = defaultdict(int)
+        self._claimed: dict[str, float] = {}
         self._late: set[str] = set()
 
     @property
@@ -52,6 +63,19 @@ class Pools:
         self._store.observe(kind, obj)
         pool = AgentPool.model_validate(obj)
         self._most[pool.metadata.uid] = max(self._most[pool.metadata.uid], desired(pool))
+
+    def runner_changed(self, pod: KubeObject, session: AgentSession | None, now: float) -> None:
+        """A session that has just claimed one keeps it, whatever its pool had in mind. now: seconds."""
+        uid, name = uid_of(pod), pod["metadata"]["name"]
+        if SESSION_LABEL in labels_of(pod):
+            since = now - self._claimed.setdefault(uid, now)
+            wanted = (
+                session is not None and not session.spec.suspend and not is_true(session.status.conditions, FINISHED)
+            )
+            if is_terminating(pod) and wanted and since < JUST and not _ended(pod):
+                self._broken(f"runner {name} is deleted {since:.2f} s after a session has claimed it")
+        elif is_terminating(pod):
+            self._claimed[uid] = -JUST
 
     def runner_made(self, pod: KubeObject) -> None:
         """There are never more unclaimed ones than were ever asked for: an old one goes before a new one comes, and a

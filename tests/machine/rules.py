@@ -123,10 +123,11 @@ class Machine(RuleBasedStateMachine):
         replicas=st.integers(0, 5),
         scaling=st.sampled_from([{}, {}, {"mode": "External", "min": 1, "max": 3}, {"mode": "Auto", "max": 3}]),
         prompt=st.sampled_from(["", moves.PROMPT]),
+        rush=st.sampled_from([0, 0, 2]),
     )
-    def pool(self, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str) -> None:
-        said = f"pool {name} {what} ({replicas}, {scaling}, {prompt})"
-        self.step(said, moves.pool, what, name, replicas, scaling, prompt)
+    def pool(self, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str, rush: int) -> None:
+        said = f"pool {name} {what} ({replicas}, {scaling}, {prompt}), {rush} sessions come"
+        self.step(said, moves.pool, what, name, replicas, scaling, prompt, rush)
 
     @rule(number=st.integers(1, 8))
     def kubelets_work(self, number: int) -> None:
@@ -150,9 +151,16 @@ class Machine(RuleBasedStateMachine):
     def operator(self, what: str, pick: int) -> None:
         self.step(f"operator: {what}", moves.operator, what, pick)
 
-    @rule(write=st.integers(1, 30), lose=st.sampled_from(["request", "answer"]))
-    def operator_crashes_at(self, write: int, lose: Any) -> None:
-        self.step(f"the operator is to crash at write {write}, {lose} lost", moves.crash_at, write, lose)
+    @rule(write=st.integers(1, 30), lose=st.sampled_from(["request", "answer"]), late=st.sampled_from([0.0, 8.0]))
+    def operator_crashes_at(self, write: int, lose: Any, late: float) -> None:
+        said = f"the operator is to crash at write {write}, {lose} lost, {late} s late"
+        self.step(said, moves.crash_at, write, lose, late)
+
+    @rule(lose=st.sampled_from(["request", "answer", "answer"]), late=st.sampled_from([0.0, 8.0]))
+    def operator_crashes_claiming(self, lose: Any, late: float) -> None:
+        self.step(
+            f"the operator is to crash at its next claim, {lose} lost, {late} s late", moves.crash_claiming, lose, late
+        )
 
     @rule(fault=st.sampled_from([*moves.FAULTS, "none", "none"]), where=st.sampled_from([*moves.PLACES]))
     def api_trouble(self, fault: str, where: str) -> None:

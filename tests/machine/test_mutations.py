@@ -20,6 +20,10 @@ SAYS = {
     "keep listeners": "listens to",
     "keep meters": "the operator meters",
     "always write": "writes: PATCH",
+    "claim without a guard": "was changed",
+    "offer what is being claimed": "are the most",
+    "fill a pool by what watches tell": "unclaimed runners",
+    "delete whatever the runner does now": "after a session has claimed it",
 }
 """By mutation: what is said of it. With all controls in place nothing is said, as test_machine.py and the run below
 show."""

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -16,11 +16,12 @@ import aiohttp
 from yarl import URL
 
 from agentsession.kube.client import ApiClient
-from tests.kube.faults import Fault, Faults
+from tests.kube.faults import Fault, Faults, Lose
 
 from .apiserver import ApiServer
 from .clock import OWNER
 from .objects import StatusError
+from .patches import JSON
 
 SERVER = "http://api"
 T = TypeVar("T")
@@ -55,6 +56,10 @@ class Way(Faults):
         super().__init__(seed)
         self.hurried: str | None = None
         """A request that was made so often in a second that whoever makes it is in a busy loop."""
+        self.late = 0.0
+        """Seconds after which the last write of a client arrives that dies of it and has its answer lost."""
+        self.dies_claiming: Lose | None = None
+        """What is lost of its next claim, of which the client dies."""
         self._name = name
         self._second = 0
         self._made: Counter[str] = Counter()
@@ -67,6 +72,12 @@ class Way(Faults):
     def client(self) -> ApiClient:
         """Whose requests go this way."""
         return ApiClient(SERVER, cast(aiohttp.ClientSession, self))
+
+    def strike(self, method: str, path: str, query: str, *, watch: bool) -> Fault | None:
+        """What happens to this request, which is counted."""
+        fault = super().strike(method, path, query, watch=watch)
+        last_words = fault is not None and self.crashing and fault.lose == "answer"
+        return replace(fault, delay=self.late) if fault is not None and last_words else fault
 
     def hang(self) -> None:
         """Hold watches up, so that caches grow stale."""
@@ -101,10 +112,12 @@ class Way(Faults):
     ) -> AsyncIterator[_Answer]:
         """As aiohttp's."""
         async with asyncio.timeout(timeout.total):
+            content_type = (headers or {}).get("Content-Type", "")
+            if content_type == JSON and self.dies_claiming is not None:
+                self.crash_at(1, lose=self.dies_claiming)
             fault = self.strike(method, url.path, url.query_string, watch=False)
             if method in ("PATCH", "DELETE"):
                 self._hurry(f"{method} {url.path}")
-            content_type = (headers or {}).get("Content-Type", "")
             sent = self._sent(
                 fault, partial(self._server.answer, self._name, method, url.path, url.query, data, content_type)
             )

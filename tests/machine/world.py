@@ -66,6 +66,7 @@ class World:
         self.nodes = await enter(Nodes(self.api, self.server.objects, self.plane, self.clock).working())
         self.history = History(self.plane, self.nodes.asked, self._by_leader, self.log.append)
         self.history.clock_stepped = lambda: self.clock.stepped
+        self.history.now = self.loop.time
         self.nodes.broken, self.nodes.session_of = self.history.broken, self.history.session_of
         lease = (NAMESPACE, "operator")
         self._around = Surrounding(self.loop, self.clock, self.server, self.api, lease, keyring, self.plane.peers)
