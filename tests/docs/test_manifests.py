@@ -30,8 +30,9 @@ SHOWN = {page.name: [document for document in page.documents() if "kind" in docu
 async def test_is_taken(api: ApiClient, namespace: str, source: str) -> None:
     for crd in crds():
         await api.apply(CRDS, crd)
-    for document in SHOWN[source]:
-        placed = {**document, "metadata": {**document["metadata"], "namespace": namespace}}
+    for number, document in enumerate(SHOWN[source]):  # a page shows the same name in several namespaces
+        name = f"{document['metadata']['name']}-{number}"
+        placed = {**document, "metadata": {**document["metadata"], "namespace": namespace, "name": name}}
         await _create_once_served(api, BY_KIND[document["kind"]], placed)
 
 

@@ -76,6 +76,7 @@ def test_what_is_missing_is_made() -> None:
         (2, LULL, False, 2),
         (1, timedelta(0), False, 3),
         (2, timedelta(0), True, 2),
+        (2, -timedelta(minutes=5), False, 2),
     ],
 )
 def test_a_pool_that_is_not_half_empty_is_filled_when_no_claims_come(
@@ -84,7 +85,7 @@ def test_a_pool_that_is_not_half_empty_is_filled_when_no_claims_come(
     there = [warm(f"p-{number}") for number in range(ready)]
     made = plan(pool(4), seen(*there, claimed=2, last_claim=NOW - claimed, refilling=refilling))
     assert made.create == makes
-    assert made.gently == (claimed < LULL)
+    assert made.gently == (timedelta(0) <= claimed < LULL)
     assert made.requeue_after is not None
     assert (made.requeue_after == LULL) == (makes == 0)
 

@@ -63,7 +63,8 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
         desired=desired,
     )
     held = seen.refused.at + REFUSED_WAIT - now if missing and seen.refused is not None else timedelta(0)
-    lull = seen.last_claim + LULL - now if seen.last_claim is not None else timedelta(0)
+    claimed = seen.last_claim
+    lull = claimed + LULL - now if claimed is not None and claimed <= now else timedelta(0)  # clocks are put back
     if missing and not seen.refilling and 2 * counts.ready >= desired:
         held = max(held, lull)
     hold = held > timedelta(0)
