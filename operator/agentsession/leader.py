@@ -80,7 +80,6 @@ class Leader:
         client = RunnerClient(runners, keyring)
         self.listeners = Listeners(client, queues.sessions.add)
         views = Views(Seals(lambda: keyring().jwks()))
-        caches.pods.gone = views.forget
         starting: set[Slot] = set()
         claimed: set[str] = set()
         self.sessions = SessionController(

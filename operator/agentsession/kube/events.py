@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import uuid
+from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -12,7 +13,6 @@ from prometheus_client import Counter
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError
 from agentsession.kube.objects import KubeObject, key_of, metadata_of, uid_of
-from agentsession.kube.remembered import Remembered
 from agentsession.kube.resource import EVENTS
 
 CONTROLLER = "agentsession.io/operator"
@@ -48,7 +48,7 @@ class EventRecorder:
         self._client = client
         self._instance = socket.gethostname()
         self._queue: asyncio.Queue[KubeObject] = asyncio.Queue(QUEUE_SIZE)
-        self._told = Remembered()
+        self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
         self._spent_until: dict[str, float] = {}
 
     def record(self, obj: KubeObject, severity: Severity, reason: str, message: str) -> None:
@@ -59,8 +59,7 @@ class EventRecorder:
         now = asyncio.get_running_loop().time()
         event = build_event(obj, severity, reason, message, self._instance)
         fact = (uid_of(obj), reason, event["note"])
-        told = self._told.number(fact)
-        if told is not None and now - told < REPEAT_AFTER:
+        if now - self._told.get(fact, float("-inf")) < REPEAT_AFTER:
             return
         if self._queue.full():
             _DROPPED.labels("queue").inc()
@@ -68,7 +67,10 @@ class EventRecorder:
         if not self._within_budget(key_of(obj)[0], now):
             _DROPPED.labels("rate").inc()
             return
-        self._told.note(fact, int(now))
+        self._told[fact] = now
+        self._told.move_to_end(fact)
+        if len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
         self._queue.put_nowait(event)
 
     async def run(self) -> None:
