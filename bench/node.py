@@ -1,7 +1,7 @@
 """The product on devcluster's node, with a namespace to measure in: how it is set up, and what can be read of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,9 @@ from yarl import URL
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.resource import LEASES, PODS
-from devcluster import cluster, images, install, project, settings
+from devcluster import cluster, images, install, progress, project, settings
 from devcluster.demo import scene
+from devcluster.kubectl import kubectl
 
 NAMESPACE = "agentsession-bench"
 SCRAPED_PORT = 8081
@@ -40,6 +41,21 @@ def set_up(at_once: int) -> Path:
     values: dict[str, object] = {"upstreams": [scene.REAL_API, scene.SCRIPTED_API], "tenants": [tenant]}
     install.install(made.kubeconfig, install.merge(install.SMALL, wanted, values))
     return made.kubeconfig
+
+
+def measured(at_once: int, measure: Callable[[Path], Coroutine[None, None, None]]) -> None:
+    """Measure on the node that `set_up` makes ready, among no sessions and pools of an earlier run; and leave none."""
+    kubeconfig = set_up(at_once)
+    _forget(kubeconfig)
+    try:
+        asyncio.run(measure(kubeconfig))
+    finally:
+        _forget(kubeconfig)
+
+
+def _forget(kubeconfig: Path) -> None:
+    with progress.step("deleting what an earlier run left, or this one"):
+        kubectl(kubeconfig, "delete", "agentsessions,agentpools", "--all", "--namespace", NAMESPACE, "--wait")
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ import asyncio
 import random
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS
 from devcluster import progress
 from devcluster.demo import scene
-from devcluster.kubectl import kubectl
 
 from .command import ended
 from .figures import Batch, report
-from .node import NAMESPACE, Node, set_up
+from .node import NAMESPACE, Node, measured
 from .timeline import SessionFailedError, Timeline
 
 PROMPT = "[[say: done]]"
@@ -95,21 +95,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=8, help="then so many together (default: %(default)s)")
     parser.add_argument("--idle", type=float, default=30, help="seconds of rest before (default: %(default)s)")
     args = parser.parse_args()
-    return ended(lambda: _measure(args), SessionFailedError)
-
-
-def _measure(args: argparse.Namespace) -> None:
-    kubeconfig = set_up(args.at_once)
-    _forget(kubeconfig)
-    try:
-        asyncio.run(run(args, kubeconfig))
-    finally:
-        _forget(kubeconfig)
-
-
-def _forget(kubeconfig: Path) -> None:
-    with progress.step("deleting the sessions of an earlier run, or of this one"):
-        kubectl(kubeconfig, "delete", "agentsessions", "--all", "--namespace", NAMESPACE, "--wait")
+    return ended(lambda: measured(args.at_once, partial(run, args)), SessionFailedError)
 
 
 if __name__ == "__main__":

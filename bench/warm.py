@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from agentsession.api.session import AgentSession
@@ -18,11 +19,10 @@ from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, PODS
 from devcluster import progress
 from devcluster.demo import scene
-from devcluster.kubectl import kubectl
 
 from .command import ended
 from .figures import p95, verdict
-from .node import NAMESPACE, Node, set_up
+from .node import NAMESPACE, Node, measured
 from .timeline import SessionFailedError
 
 POOL = "warm"
@@ -115,21 +115,7 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=20, help="warm ones (default: %(default)s)")
     parser.add_argument("--cold", type=int, default=5, help="cold ones (default: %(default)s)")
     args = parser.parse_args()
-    return ended(lambda: _measure(args), SessionFailedError)
-
-
-def _measure(args: argparse.Namespace) -> None:
-    kubeconfig = set_up(RUNNERS + 1)
-    _forget(kubeconfig)
-    try:
-        asyncio.run(run(args, kubeconfig))
-    finally:
-        _forget(kubeconfig)
-
-
-def _forget(kubeconfig: Path) -> None:
-    with progress.step("deleting what an earlier run left, or this one"):
-        kubectl(kubeconfig, "delete", "agentsessions,agentpools", "--all", "--namespace", NAMESPACE, "--wait")
+    return ended(lambda: measured(RUNNERS + 1, partial(run, args)), SessionFailedError)
 
 
 if __name__ == "__main__":

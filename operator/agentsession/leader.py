@@ -13,7 +13,7 @@ from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key
-from agentsession.kube.shards import Shard
+from agentsession.kube.shards import ALL, Shard
 from agentsession.kube.worker import work
 from agentsession.pools import act as pools_act
 from agentsession.pools import observe as pools_observe
@@ -31,7 +31,7 @@ from agentsession.sessions.controller import SessionController
 from agentsession.sessions.observe import Observer
 from agentsession.sessions.slots import Slot
 from agentsession.tenants.controller import TenantController
-from agentsession.usage.meters import ALL, Meters, Resolve, resolve_peers
+from agentsession.usage.meters import Meters, Resolve, resolve_peers
 
 SESSION_WORKERS = 20
 POOL_WORKERS = 4

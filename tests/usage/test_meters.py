@@ -14,9 +14,9 @@ from agentsession.api.report import CredentialState, Report, SessionUsage, Tenan
 from agentsession.api.session import Meter
 from agentsession.keys.call import USAGE_AUDIENCE
 from agentsession.keys.keyring import Keyring, verify
-from agentsession.kube.shards import Shard
+from agentsession.kube.shards import ALL, Shard
 from agentsession.usage import meters as meters_module
-from agentsession.usage.meters import ALL, Meters
+from agentsession.usage.meters import Meters
 
 pytestmark = pytest.mark.unit
 

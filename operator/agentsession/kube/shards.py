@@ -31,6 +31,9 @@ class Shard:
         return zlib.crc32(namespace.encode()) % self.count == self.number
 
 
+ALL = Shard()
+
+
 def lease_of(operator: Key, shard: int) -> Key:
     """The Lease of a shard. That of the first has the operator's own name."""
     namespace, name = operator

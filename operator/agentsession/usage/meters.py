@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from agentsession.api.report import Report, SessionUsage, TenantCredential
 from agentsession.keys.call import usage_call
 from agentsession.keys.keyring import Keyring
-from agentsession.kube.shards import Shard
+from agentsession.kube.shards import ALL, Shard
 
 PERIOD = 2.0
 PULL_SECONDS = 2.0
@@ -50,9 +50,6 @@ class _Silence(NamedTuple):
 
     since: datetime
     until: datetime | None
-
-
-ALL = Shard()
 
 
 class Meters:
