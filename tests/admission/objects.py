@@ -6,10 +6,12 @@ from typing import Any
 from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
 from agentsession.api.tenant import AgentTenant
+from agentsession.kube.objects import uid_of
 from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, PODS
 from agentsession.resources.names import MEMBERSHIP_ANNOTATION, RUNNER_LABEL
 from agentsession.resources.network import network_policy
 from agentsession.resources.pod import session_pod, warm_pod
+from agentsession.resources.release import release_patch
 from agentsession.resources.tenancy import service_account
 from agentsession.sessions.offer import template_of
 from tests.sessions.build import tenant
@@ -47,7 +49,7 @@ async def waiting(callers: Callers, namespace: str, of: AgentTenant | None = Non
     }
     pool = AgentPool.model_validate(await callers.admin.create(AGENTPOOLS, body))
     pod = await callers.operator.create(PODS, warm_pod(pool, of, INSTALL, SURROUNDINGS, USER, name("warm")))
-    word = {"metadata": {"annotations": {MEMBERSHIP_ANNOTATION: "word"}}}
+    word = release_patch(uid_of(pod), MEMBERSHIP_ANNOTATION, "word")
     made: Object = dict(await callers.operator.merge_patch(PODS, (namespace, pod["metadata"]["name"]), word))
     return made
 

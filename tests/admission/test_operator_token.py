@@ -100,6 +100,12 @@ async def take_a_runner_without_a_grant(callers: Callers, namespace: str) -> Non
     await callers.operator.json_patch(PODS, (namespace, pod["metadata"]["name"]), [session])
 
 
+async def let_go(callers: Callers, namespace: str) -> None:
+    pod = await callers.operator.create(PODS, await runner(callers, namespace))
+    gate = {"op": "remove", "path": "/spec/schedulingGates"}
+    await callers.operator.json_patch(PODS, (namespace, pod["metadata"]["name"]), [gate])
+
+
 def network(**spec: Any) -> Attack:
     return lambda callers, namespace: callers.operator.apply(NETWORKPOLICIES, policy(namespace, **spec))
 
@@ -151,8 +157,8 @@ async def delete_a_session(callers: Callers, namespace: str) -> None:
 
 
 SOURCE = {"kind": "PersistentVolumeClaim", "name": "payroll"}
-EITHER = "(changes nothing else|the runner of its session)"
-"""Two policies refuse it; which of them is heard is open."""
+EITHER = "(changes nothing else|the runner of its session|runner pods only)"
+"""Several rules refuse it; which of them is heard is open."""
 ATTACKS: dict[str, tuple[Attack, str]] = {
     "image of any pod": (another_image, "runner pods only"),
     "any pod deleted": (delete_a_pod, "runner pods only"),
@@ -171,6 +177,7 @@ ATTACKS: dict[str, tuple[Attack, str]] = {
     ),
     "a runner without owner": (patch_a_runner({"ownerReferences": []}), "changes nothing else"),
     "a runner that stays": (patch_a_runner({"finalizers": ["strange.example/stay"]}), "changes nothing else"),
+    "a runner let go without a word": (let_go, "spec of a runner pod cannot be changed"),
     "a second grant": (grant_it_to_another, "(written once|changes nothing else)"),
     "a claim that changes the image": (
         claim_with({"op": "replace", "path": "/spec/containers/0/image", "value": "strange:1"}),

@@ -145,7 +145,9 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     "the node's memory": (spec(hostIPC=True, hostUsers=True), "a runner has no spec.hostIPC"),
     "the node's users": (spec(hostUsers=True), "spec.hostUsers is false"),
     "a port of the node": (container(ports=[{"containerPort": 8700, "hostPort": 8700}]), "no hostPort"),
-    "a node by name": (spec(nodeName="control-plane"), "a runner has no spec.nodeName"),
+    "a node by name": (both(drop("spec", "schedulingGates"), spec(nodeName="control-plane")), "spec.nodeName"),
+    "no gate": (drop("spec", "schedulingGates"), "spec.schedulingGates"),
+    "another gate": (spec(schedulingGates=[{"name": "strange.example/open"}]), "spec.schedulingGates"),
     "shared processes": (spec(shareProcessNamespace=True), "a runner has no spec.shareProcessNamespace"),
     "the cluster's DNS": (spec(dnsPolicy="ClusterFirst"), "no DNS"),
     "a name server": (spec(dnsConfig={"nameservers": ["10.96.0.10"]}), "no DNS"),
@@ -187,7 +189,7 @@ async def test_a_pod_unlike_a_runner_is_refused(callers: Callers, attack: str) -
         if namespace == OPEN:
             await callers.operator.create(PODS, pod)
         else:
-            with pytest.raises(ForbiddenError, match=f"agentsession-runner-shape.*{says}"):
+            with pytest.raises(ForbiddenError, match=f"agentsession-(runner-shape|operator-pods).*{says}"):
                 await callers.operator.create(PODS, pod)
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError
-from agentsession.kube.objects import KubeObject
+from agentsession.kube.objects import KubeObject, uid_of
 from agentsession.kube.resource import PODS, Resource
 from agentsession.resources.names import GRANT_ANNOTATION, RUNNER_LABEL, SESSION_LABEL
+from agentsession.resources.release import release_patch
 from tests.sessions.inprocess import SECONDS
 
 from .cluster import GUARDED, OPEN, Callers
@@ -26,7 +27,7 @@ async def granted(callers: Callers, namespace: str) -> tuple[str, str]:
     """A runner that has its session; its key."""
     pod = await callers.operator.create(PODS, await runner(callers, namespace))
     key = (namespace, str(pod["metadata"]["name"]))
-    await callers.operator.merge_patch(PODS, key, {"metadata": {"annotations": {GRANT_ANNOTATION: "signed"}}})
+    await callers.operator.merge_patch(PODS, key, release_patch(uid_of(pod), GRANT_ANNOTATION, "signed"))
     return key
 
 
@@ -60,6 +61,13 @@ def patch_spec(path: str, value: object) -> Attack:
     return attack
 
 
+async def let_go(callers: Callers, api: ApiClient, namespace: str) -> None:
+    """A runner may go to a node before the operator has signed it."""
+    pod = await callers.operator.create(PODS, await runner(callers, namespace))
+    gate = {"op": "remove", "path": "/spec/schedulingGates"}
+    await api.json_patch(PODS, (namespace, pod["metadata"]["name"]), [gate])
+
+
 BY_EDITORS: dict[str, tuple[Attack, str]] = {
     "a pod like a runner": (make(**LABELLED), "only the operator creates pods"),
     "a pod nearly like a runner": (make(labels={RUNNER_LABEL: "false"}), "only the operator creates pods"),
@@ -72,6 +80,7 @@ BY_EDITORS: dict[str, tuple[Attack, str]] = {
     "no grant": (patch(annotations={GRANT_ANNOTATION: None}), "agentsession.io/grant is the operator's"),
     "another image": (patch_spec("/spec/containers/0/image", "strange:1"), "its images included"),
     "another image of the list": (patch_spec("/spec/initContainers/0/image", "runner:2"), "its images included"),
+    "let go": (let_go, "spec of a runner pod cannot be changed"),
     "an early end": (patch_spec("/spec/activeDeadlineSeconds", 1), "spec of a runner pod cannot be changed"),
 }
 
@@ -80,7 +89,7 @@ BY_EDITORS: dict[str, tuple[Attack, str]] = {
 async def test_who_edits_the_namespace_cannot_touch_what_makes_a_runner(callers: Callers, attack: str) -> None:
     attempt, says = BY_EDITORS[attack]
     await attempt(callers, await callers.user(OPEN), OPEN)
-    with pytest.raises(ForbiddenError, match=f"agentsession-runners.*{says}"):
+    with pytest.raises(ForbiddenError, match=f"agentsession-runner.*{says}"):
         await attempt(callers, await callers.user(GUARDED), GUARDED)
 
 
@@ -114,7 +123,7 @@ BY_ADMINISTRATORS = {
 async def test_nor_can_who_may_do_everything(callers: Callers, attack: str) -> None:
     attempt, says = BY_ADMINISTRATORS[attack]
     await attempt(callers, callers.admin, OPEN)
-    with pytest.raises(ForbiddenError, match=f"agentsession-runners.*{says}"):
+    with pytest.raises(ForbiddenError, match=f"agentsession-runner.*{says}"):
         await attempt(callers, callers.admin, GUARDED)
 
 

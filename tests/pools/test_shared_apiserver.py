@@ -275,7 +275,7 @@ async def test_runners_elsewhere_hold_the_tenants_slots(scene: Scene) -> None:
     await scene.home.api.merge_patch(AGENTSESSIONS, older.key, {"spec": {"suspend": False}})
     await scene.home.says(older, "TenantAtCapacity")
     await scene.home.api.delete(AGENTSESSIONS, younger.key)
-    await scene.home.says(older, "Starting")
+    await scene.home.says(older, "Unschedulable")
 
 
 async def test_who_waits_elsewhere_is_given_the_next_one(scene: Scene) -> None:

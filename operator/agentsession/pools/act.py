@@ -16,6 +16,7 @@ from agentsession.kube.objects import Key, KubeObject, key_of, labels_of
 from agentsession.kube.resource import PODS
 from agentsession.resources.names import MEMBERSHIP_ANNOTATION, SESSION_LABEL, pool_pod_name
 from agentsession.resources.pod import warm_pod
+from agentsession.resources.release import release_patch
 from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.deletion import delete_pod
 from agentsession.runners.podview import PodView
@@ -49,7 +50,7 @@ class Actor:
         pod = await self._created(warm_pod(pool, tenant, self._install, self._surroundings, user, name))
         uid = pod["metadata"]["uid"]
         member = Membership(pod_uid=uid, pool_uid=pool.metadata.uid, revision=revision)
-        patch = {"metadata": {"uid": uid, "annotations": {MEMBERSHIP_ANNOTATION: member.sign(self._keyring())}}}
+        patch = release_patch(uid, MEMBERSHIP_ANNOTATION, member.sign(self._keyring()))
         self._caches.pods.observe("ADDED", await self._api.merge_patch(PODS, key_of(pod), patch))
         self._made(pool.metadata.uid)  # the watch brings nothing that is new to the cache
 

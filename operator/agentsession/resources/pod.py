@@ -26,6 +26,7 @@ from .names import (
     runner_pod_name,
 )
 from .options import options_json
+from .release import GATE
 from .surroundings import Surroundings
 
 TMP_SIZE = "1Gi"
@@ -107,7 +108,7 @@ def _pod(owner: KubeModel, kind: str, name: str, labels: dict[str, str], spec: d
             "labels": labels,
             "ownerReferences": [owner_reference(owner, kind)],
         },
-        "spec": spec,
+        "spec": {**spec, "schedulingGates": [{"name": GATE}]},
     }
 
 

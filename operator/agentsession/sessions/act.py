@@ -17,6 +17,7 @@ from agentsession.kube.resource import AGENTSESSIONS, PODS
 from agentsession.resources.claim import claim_patch
 from agentsession.resources.names import GRANT_ANNOTATION, runner_pod_name
 from agentsession.resources.pod import session_pod
+from agentsession.resources.release import release_patch
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.client import RunnerClient, RunnerError, RunnerRefusedError, Target
@@ -169,8 +170,8 @@ class Actor:
         body = session_pod(session, seen.template, seen.tenant, self._install, self._surroundings, user)
         key = (namespace, runner_pod_name(session.metadata.name, uid))
         pod = await self._created(body, key)
-        annotations = {GRANT_ANNOTATION: self._grant(session, seen.tenant, pod["metadata"]["uid"], namespace)}
-        patch = {"metadata": {"uid": pod["metadata"]["uid"], "annotations": annotations}}
+        grant = self._grant(session, seen.tenant, uid_of(pod), namespace)
+        patch = release_patch(uid_of(pod), GRANT_ANNOTATION, grant)
         self._caches.pods.observe("ADDED", await self._api.merge_patch(PODS, key, patch))
 
     async def _created(self, body: KubeObject, key: Key) -> KubeObject:
