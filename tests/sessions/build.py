@@ -195,6 +195,7 @@ def observed(**fields: Any) -> Observed:
             refusals=0,
             usage=[],
             lost_meters=frozenset(),
+            usage_until=None,
             free_slots=1,
         ),
         **fields,

@@ -1,11 +1,13 @@
 """Prompts are delivered once, and answers count."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from agentsession.api.session import AgentSessionStatus
 from agentsession.runners.podview import PodView
+from agentsession.sessions.decide import POLL
 from agentsession.sessions.observed import Observed
 from agentsession.sessions.plan import Bind, Listen, Prompt
 
@@ -130,6 +132,16 @@ class TestLongRunning:
         made = plan(session(lifecycle="LongRunning"), observed(pod=pod(), runner=runner("Ready", said(phase="Failed"))))
         assert made.status.phase == "Idle"
         assert made.status.turns_completed == 1
+
+    def test_it_looks_again_until_usage_tells_of_its_last_turn(self) -> None:
+        seen = observed(pod=pod(), runner=runner("Ready", said()), usage=[served()])
+        made = plan(session(lifecycle="LongRunning"), replace(seen, usage_until=NOW))
+        assert made.requeue_after == POLL
+        heard = replace(seen, usage_until=NOW + timedelta(seconds=1))
+        counted = plan(session(made.status, lifecycle="LongRunning"), heard)
+        assert counted.status.usage is not None
+        assert counted.status.usage.until == heard.usage_until
+        assert counted.requeue_after is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from agentsession.api.base import to_json
-from agentsession.api.conditions import SUSPENDED, Mark, mark
 from agentsession.api.session import AgentSession, AgentSessionStatus, Meter, Usage
 from agentsession.keys.keyring import Keyring
 from agentsession.keys.seals import Seals
@@ -73,7 +72,7 @@ class Scene:
         self.version = 0
         self.meters = meters = Meters.__new__(Meters)  # it has pulled nothing
         meters._sessions, meters._alive, meters._final = {}, None, set()
-        meters._began, meters._knew, meters._strangers = None, None, False
+        meters._asked, meters._knew, meters._strangers = None, None, False
         views = Views(Seals(KEYRING.jwks))
         self.observer = Observer(
             self.api, self.caches, self.listeners, meters, INSTALL, SURROUNDINGS, views, self.starting, set()
@@ -226,14 +225,14 @@ class TestPrompt:
 
 
 class TestSettled:
-    """Nothing is doubted of what was complete when the session was suspended."""
+    """Nothing is doubted of what was complete."""
 
     @pytest.fixture(autouse=True)
     def no_process_is_as_old(self, scene: Scene) -> None:
         """This operator has just begun, and so have the egress processes."""
         meters = scene.observer._meters
         meters._alive, meters._heard, meters._gone = frozenset({"new"}), {}, {}
-        meters._began = meters._knew = NOW + timedelta(seconds=2)
+        meters._asked = meters._knew = NOW + timedelta(seconds=2)
         meters._started = {"new": NOW + timedelta(seconds=1)}
 
     async def test_a_process_that_is_gone_took_nothing_along(self, scene: Scene) -> None:
@@ -241,19 +240,16 @@ class TestSettled:
         before = AgentSessionStatus(usage=Usage(meters=served_by))
         assert (await scene.look(session(before))).lost_meters == {"open"}
 
-    async def test_turns_of_an_earlier_runner(self, scene: Scene) -> None:
-        before = AgentSessionStatus(turns=[known(state="Completed").model_copy(update={"finished": NOW})])
-        scene.put_pod(started=NOW - timedelta(seconds=1))
-        assert (await scene.look(session(before))).lost_meters == {"unseen"}
-        scene.put_pod(started=NOW + timedelta(seconds=1))
-        assert (await scene.look(session(before))).lost_meters == frozenset()
-
-    async def test_turns_of_no_runner(self, scene: Scene) -> None:
-        ended = [known(state="Interrupted").model_copy(update={"finished": NOW})]
-        assert (await scene.look(session(AgentSessionStatus(turns=ended)))).lost_meters == {"unseen"}
-        suspended = mark([], [Mark(SUSPENDED, "True", "Suspended")], 1, NOW)
-        before = AgentSessionStatus(turns=ended, conditions=suspended)
-        assert (await scene.look(session(before))).lost_meters == frozenset()
+    @pytest.mark.parametrize(("counted", "lost"), [(None, {"unseen"}), (0, {"unseen"}), (1, set())])
+    async def test_only_what_status_does_not_tell_of_is_doubted(
+        self, scene: Scene, counted: int | None, lost: set[str]
+    ) -> None:
+        """counted: milliseconds from the turn's end to when usage was heard, if at all."""
+        ended = [known(state="Completed").model_copy(update={"finished": NOW})]
+        until = NOW + timedelta(milliseconds=counted) if counted is not None else None
+        seen = await scene.look(session(AgentSessionStatus(turns=ended, usage=Usage(until=until))))
+        assert seen.lost_meters == lost
+        assert seen.usage_until == NOW + timedelta(seconds=2)
 
 
 class TestPod:

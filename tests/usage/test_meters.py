@@ -232,7 +232,7 @@ async def test_a_process_that_ended_well_has_told_all(plane: Plane) -> None:
 
 @pytest.mark.parametrize(
     ("begun", "ended", "doubtful"),
-    [(-9, None, True), (-9, -2, True), (-90, -60, False), (-3, None, False), (5, None, False)],
+    [(-9, None, True), (-9, -2, True), (-90, -60, True), (-3, None, False), (5, None, False)],
 )
 async def test_a_new_operator_doubts_what_was_served_before_the_youngest_process(
     plane: Plane, begun: int, ended: int | None, *, doubtful: bool
@@ -275,6 +275,27 @@ async def test_what_was_served_while_no_process_was_heard_is_in_doubt_if_one_is_
     until = plane.begin + timedelta(seconds=ended) if ended is not None else None
     busy = (plane.begin + timedelta(seconds=begun), until)
     assert bool(plane.meters.lost(frozenset(), [busy])) == doubtful
+
+
+async def test_until_when_all_was_heard_is_known_while_it_is_known_which_processes_there_are(plane: Plane) -> None:
+    silent = await plane.peer("a")
+    assert plane.meters.until is None
+    await plane.meters.pull()
+    assert plane.meters.until == plane.begin
+    plane.now += timedelta(seconds=2)
+    silent.gate.clear()
+    pull = asyncio.create_task(plane.meters.pull())
+    while len(silent.asked) < 2:
+        await asyncio.sleep(0)
+    assert plane.meters.until == plane.begin, "what is asked is not heard yet"
+    silent.gate.set()
+    await pull
+    assert plane.meters.until == plane.now
+    silent.status = 503
+    await plane.meters.pull()
+    assert plane.meters.until is None
+    await plane.meters.settle()
+    assert plane.meters.until == plane.now
 
 
 async def test_settling_tries_again_and_then_takes_the_silent_for_gone(plane: Plane) -> None:

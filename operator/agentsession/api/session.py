@@ -285,6 +285,9 @@ class Usage(StatusModel):
         default="0", alias="costUSD", max_length=32, description="US dollars by list price, a decimal."
     )
     estimated: bool = Field(default=False, description="Whether some of it is an upper bound instead of a count.")
+    until: Timestamp | None = Field(
+        default=None, description="All that was served until then is in it. Moves only when there is something to tell."
+    )
     meters: list[Meter] = Field(
         default=[],
         max_length=256,

@@ -25,7 +25,7 @@ from .removal import CUT_OFF, remove, retry_wait
 from .slots import AT_CAPACITY
 from .suspension import suspend
 from .turns import Progress, progress
-from .usage import doubtful
+from .usage import doubtful, uncounted
 
 POLL = timedelta(seconds=5)
 """How soon to look again for what no watch tells: a ConfigMap, an egress process that is gone."""
@@ -188,7 +188,9 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         actions.append(Bind(pod.uid, ip))
     if talk.next is not None:
         actions.append(Prompt(pod.uid, ip, talk.next.uuid, talk.next.text))
-    return Plan(report.serving(session, seen, talk, now), actions, left)
+    status = report.serving(session, seen, talk, now)
+    counting = any(ended is not None for _, ended in uncounted(status.usage, status.turns))
+    return Plan(status, actions, _soonest(left, POLL if counting else None))
 
 
 def _widened(policy: str) -> Trouble:

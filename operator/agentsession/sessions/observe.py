@@ -1,12 +1,11 @@
 """Gathers what a decision is made from. Everything comes from caches, but for the text behind promptFrom."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
 
 from pydantic import ValidationError
 
 from agentsession.api.base import is_true
-from agentsession.api.conditions import FINISHED, SUSPENDED
+from agentsession.api.conditions import FINISHED
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import FIRST_TURN, AgentSession, PromptSource
@@ -38,7 +37,7 @@ from .observed import Observed
 from .offer import POOL_NOT_FOUND, Offer, offer, pool_key, template_of
 from .slots import Slot, free_slots, pods_of
 from .turns import turn_uuid
-from .usage import doubtful
+from .usage import doubtful, uncounted
 
 MAX_PROMPT = 131072
 
@@ -73,7 +72,7 @@ class Observer:
 
     async def observe(self, raw: KubeObject, session: AgentSession) -> Observed:
         """The snapshot for one session; `raw` is the same as the cache has it."""
-        namespace = session.metadata.namespace
+        namespace, status = session.metadata.namespace, session.status
         pods = self._pods(session)
         raw_pod, pod = pods[0] if pods else (None, None)
         runner = self._listeners.state(session.key, pod.uid) if pod is not None else None
@@ -107,7 +106,8 @@ class Observer:
             runner=runner,
             refusals=self._listeners.refusals(session.key, pod.uid) if pod is not None else 0,
             usage=self._meters.session(session.key, session.metadata.uid),
-            lost_meters=self._lost_meters(session, pod),
+            lost_meters=self._meters.lost(doubtful(status.usage), uncounted(status.usage, status.turns)),
+            usage_until=self._meters.until,
             free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None and not finished else 0,
         )
 
@@ -225,13 +225,6 @@ class Observer:
             return None, f"{field}: {len(text)} characters under the key {ref.key}, {MAX_PROMPT} are the most"
         return text, None
 
-    def _lost_meters(self, session: AgentSession, pod: PodView | None) -> frozenset[str]:
-        """What was settled is not doubted again: neither its meters, nor turns of an earlier pod."""
-        if is_true(session.status.conditions, SUSPENDED):
-            return frozenset()
-        busy = [turn for turn in session.status.turns if turn.finished is None or _may_be_by(pod, turn.finished)]
-        return self._meters.lost(doubtful(session.status.usage), [(turn.started, turn.finished) for turn in busy])
-
     def _free_slots(self, raw: KubeObject, tenant: AgentTenant) -> int:
         namespace = raw["metadata"]["namespace"]
         sessions, pods = self._caches.sessions.in_namespace(namespace), pods_of(self._caches, namespace)
@@ -241,8 +234,3 @@ class Observer:
 def _may_claim(session: AgentSession) -> bool:
     """Not once it started cold, for its pod may be on its way; nor to go on where another runner stopped."""
     return session.status.start_type in (None, "Warm") and not session.status.turns
-
-
-def _may_be_by(pod: PodView | None, finished: datetime) -> bool:
-    """Whether what ended then may have been that pod's; without a pod, it was the last one's."""
-    return pod is None or (pod.started is not None and finished >= pod.started)

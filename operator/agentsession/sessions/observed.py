@@ -1,6 +1,7 @@
 """What a decision is made from, besides the session itself."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from agentsession.api.pool import PoolTemplate
 from agentsession.api.report import SessionUsage
@@ -48,5 +49,7 @@ class Observed:
     usage: list[SessionUsage]
     lost_meters: frozenset[str]
     """Egress processes that are gone and served the session, or may have: what they served last was not heard."""
+    usage_until: datetime | None
+    """All that it was served until then is in `usage`, or is lost; None while that is not known."""
     free_slots: int
     """How many more sessions of the tenant may start, seen from this one: older waiting ones come first."""

@@ -27,7 +27,7 @@ from .observed import Observed
 from .offer import COLD_START
 from .turns import ENDED, Progress
 from .turns import started as turns_started
-from .usage import doubtful, merged, settled
+from .usage import doubtful, heard_until, merged, settled
 
 CHECKED = {"NotContained", "ContainmentCheckFailed"}
 CONTAINMENT = {*CHECKED, WIDENED}
@@ -221,7 +221,8 @@ def _talked(status: AgentSessionStatus, seen: Observed, turns: list[Turn], resul
     status.turns = turns
     status.turns_completed = sum(turn.state in ENDED for turn in turns)
     status.result = result
-    status.usage = merged(status.usage, seen.usage, seen.lost_meters)
+    usage = merged(status.usage, seen.usage, seen.lost_meters)
+    status.usage = heard_until(status.usage, usage, turns, seen.usage_until)
     first = [usage.first_request for usage in seen.usage if usage.first_request is not None]
     status.timings.first_model_request = min([*first, *_known(status)], default=None)
     if seen.runner is not None and status.session_id is None:  # a runner that changes its mind causes no writes

@@ -1,10 +1,11 @@
 """Usage in status: the latest cumulative counters of every egress process that served the session, and their sums."""
 
 from collections.abc import Iterable, Mapping, Set
+from datetime import datetime
 from decimal import Decimal
 
 from agentsession.api.report import SessionUsage
-from agentsession.api.session import AgentSessionStatus, Meter, Usage
+from agentsession.api.session import AgentSessionStatus, Meter, Turn, Usage
 
 UNHEARD = "unheard"
 
@@ -33,7 +34,31 @@ def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] 
         meters[UNHEARD] = Meter(incarnation=UNHEARD, estimated=True)
     for name in (gone & meters.keys()) | {name for name, meter in known.items() if meter.estimated}:
         meters[name] = meters[name].model_copy(update={"estimated": True})
-    return totals([meters[name] for name in sorted(meters)]) if meters else None
+    if not meters:
+        return usage
+    counted = totals([meters[name] for name in sorted(meters)])
+    return counted.model_copy(update={"until": usage.until}) if usage is not None else counted
+
+
+def uncounted(usage: Usage | None, turns: Iterable[Turn]) -> list[tuple[datetime, datetime | None]]:
+    """From when to when it was busy and usage does not tell of it yet; None: it goes on."""
+    until = usage.until if usage is not None else None
+    return [
+        (turn.started if until is None else max(turn.started, until), turn.finished)
+        for turn in turns
+        if until is None or turn.finished is None or turn.finished >= until
+    ]
+
+
+def heard_until(
+    before: Usage | None, after: Usage | None, turns: Iterable[Turn], until: datetime | None
+) -> Usage | None:
+    """Usage `after` all that was served until then was heard; None: that is not known. It says so if there is more in
+    it than `before`, or if turns have ended: that time passes is alone no reason to write."""
+    ended = until is not None and any(end is not None and end < until for _, end in uncounted(before, turns))
+    if until is None or not (ended or after != before):
+        return after
+    return (after or Usage()).model_copy(update={"until": until})
 
 
 def _told(meter: Meter, known: Mapping[str, Meter]) -> Meter:

@@ -24,8 +24,6 @@ SILENT_SECONDS = 1.0
 """The same for one that did not answer the last times: who settles must not wait for what is gone, and what is only
 slow must be heard again."""
 SETTLE_TRIES = 2
-HANDOVER = timedelta(seconds=10)
-"""What a session was served so shortly before this operator began may not be in its status yet."""
 REMEMBERED = timedelta(days=31)
 """Longer than a session can last."""
 logger = logging.getLogger(__name__)
@@ -34,7 +32,7 @@ Key = tuple[str, str]
 Resolve = Callable[[str], Awaitable[list[str]]]
 """From the URL of all peers to the base URL of each."""
 Busy = Sequence[tuple[datetime, datetime | None]]
-"""When a session's turns began and ended; None: it goes on."""
+"""When a session was busy that its status does not tell of yet, from and to; None: it goes on."""
 
 
 async def resolve_peers(url: str) -> list[str]:
@@ -87,7 +85,7 @@ class Meters:
         self._heard: dict[str, datetime] = {}
         self._gone: dict[str, _Silence] = {}
         self._final: set[str] = set()
-        self._began: datetime | None = None
+        self._asked: datetime | None = None
         self._knew: datetime | None = None
         self._strangers = False
         self._started: dict[str, datetime] = {}
@@ -103,6 +101,11 @@ class Meters:
         said = [item for item in self._credentials.get(key, {}).values() if item.generation == generation]
         return next((item for item in said if item.state != "Ready"), said[0] if said else None)
 
+    @property
+    def until(self) -> datetime | None:
+        """All that was served until then was heard, or is `lost`; None while that is not known."""
+        return self._asked if self._alive is not None else None
+
     def lost(self, served: Set[str], busy: Busy) -> frozenset[str]:
         """The processes whose last word on a session was not heard: gone ones that are known to have served it, and
         those that fell silent while it was busy. Nothing while it is not known which processes there are."""
@@ -116,16 +119,11 @@ class Meters:
 
     def _unseen(self, busy: Busy) -> bool:
         """Whether it may have been served by a process that this operator has never heard: by one that does not answer,
-        or, before all had answered, by one that a process has replaced since. If all answered at once, they did so to
-        the operator before this one: of what was served long before, that one has heard."""
-        if self._began is None:
-            return False
-        told = self._began - HANDOVER if self._knew == self._began else None
-        recent = [begun for begun, ended in busy if told is None or ended is None or ended >= told]
+        or, before all had answered, by one that a process has replaced since."""
         if self._knew is None or self._strangers:
-            return bool(recent)
+            return bool(busy)
         youngest = max(self._started.values(), default=None)
-        return any(begun < self._knew and (youngest is None or youngest > begun) for begun in recent)
+        return any(begun < self._knew and (youngest is None or youngest > begun) for begun, _ in busy)
 
     def forget(self, key: Key) -> None:
         """The session is gone."""
@@ -169,11 +167,11 @@ class Meters:
         asked = self._now()
         answers = await asyncio.gather(*(self._ask(peer) for peer in peers))
         reports = [answer for answer in answers if answer is not None]
+        self._asked = asked
         self._last = {peer: self._last[peer] for peer in peers if peer in self._last}
         self._strangers = len(self._last) < len(peers)
         self._unanswered = Counter({peer: self._unanswered[peer] for peer in peers})
         self._answered = {report.incarnation for report in reports}
-        self._began = self._began or asked
         for report in reports:
             if report.started is not None:
                 self._started[report.incarnation] = report.started
