@@ -10,6 +10,7 @@ from agentsession.api.session import AgentSession
 from agentsession.kube.cache import Store
 from agentsession.kube.objects import KubeObject, is_terminating, labels_of, uid_of
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL
+from agentsession.sessions.report import leaving
 
 JUST = 0.3
 """Seconds in which nothing can have come between a claim and its session that would be a reason to give it up."""
@@ -37,6 +38,13 @@ def unclaimed(pods: Iterable[KubeObject], pool_uid: str) -> list[KubeObject]:
 
 def _ended(pod: KubeObject) -> bool:
     return pod["status"].get("phase") in ("Failed", "Succeeded")
+
+
+def _wants(session: AgentSession | None) -> bool:
+    """Whether it has a use for its runner: not while it is suspended, which goes on to its end once it has begun."""
+    if session is None or is_true(session.status.conditions, FINISHED):
+        return False
+    return not (session.spec.suspend or leaving(session))
 
 
 class Pools:
@@ -69,10 +77,7 @@ class Pools:
         uid, name = uid_of(pod), pod["metadata"]["name"]
         if SESSION_LABEL in labels_of(pod):
             since = now - self._claimed.setdefault(uid, now)
-            wanted = (
-                session is not None and not session.spec.suspend and not is_true(session.status.conditions, FINISHED)
-            )
-            if is_terminating(pod) and wanted and since < JUST and not _ended(pod):
+            if is_terminating(pod) and _wants(session) and since < JUST and not _ended(pod):
                 self._broken(f"runner {name} is deleted {since:.2f} s after a session has claimed it")
         elif is_terminating(pod):
             self._claimed[uid] = -JUST
