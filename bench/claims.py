@@ -118,14 +118,15 @@ async def poisson(create: Create, names: Sequence[str], *, rate: float) -> None:
             group.create_task(create(name))
 
 
-def loads(pool: int) -> list[Load]:
-    """All of them."""
+def loads() -> list[Load]:
+    """All of them. Where claims come at a rate, the pool could serve them all: how far each refills it meanwhile is up
+    to the contender."""
     return [
         Load("one at a time", 40, 20, one_at_a_time),
-        Load("10/s Poisson", 150, pool // 2, partial(poisson, rate=10.0)),
-        Load("20/s Poisson", 300, pool, partial(poisson, rate=20.0)),
-        Load("45/s Poisson", 600, pool, partial(poisson, rate=45.0)),
-        Load("20 in parallel", 200, pool // 2, partial(in_parallel, clients=20)),
+        Load("10/s Poisson", 150, 150, partial(poisson, rate=10.0)),
+        Load("20/s Poisson", 300, 300, partial(poisson, rate=20.0)),
+        Load("45/s Poisson", 600, 600, partial(poisson, rate=45.0)),
+        Load("20 in parallel", 200, 100, partial(in_parallel, clients=20)),
         Load("20 in parallel, no refill", 200, 200, partial(in_parallel, clients=20), refill=False),
         Load("burst of 100", 100, 100, partial(in_parallel, clients=100)),
         Load("burst of 300", 300, 300, partial(in_parallel, clients=300)),
@@ -289,7 +290,7 @@ def _costs(
 
 async def run(args: argparse.Namespace, folder: Path) -> None:
     """Measure each in turn and print."""
-    chosen = [load for load in loads(args.pool) if not args.load or load.name in args.load]
+    chosen = [load for load in loads() if not args.load or load.name in args.load]
     found: dict[str, dict[str, Figures]] = {}
     async with world(folder, 2000) as made:
         async with agent_session(made) as contender:
@@ -303,8 +304,7 @@ async def run(args: argparse.Namespace, folder: Path) -> None:
 def main() -> int:
     """Command line. 1: something failed and was said."""
     parser = argparse.ArgumentParser(prog="python -m bench claims", description=__doc__)
-    parser.add_argument("--pool", type=int, default=200, help="size of the pool (default: %(default)s)")
-    names = [load.name for load in loads(2)]
+    names = [load.name for load in loads()]
     parser.add_argument("--load", nargs="+", choices=names, metavar="LOAD", help=f"only these of: {', '.join(names)}")
     args = parser.parse_args()
     return ended_in_folder("claims", lambda folder: run(args, folder))

@@ -47,6 +47,7 @@ def seen(*runners: PodView, **fields: Any) -> Observed:
             now_serving=None,
             demand=0,
             last_claim=None,
+            recent_claims=0,
             refilling=False,
             refused=None,
         ),
@@ -70,20 +71,21 @@ def test_what_is_missing_is_made() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ready", "claimed", "refilling", "makes"),
+    ("claimed", "refilling", "changed", "makes"),
     [
-        (2, timedelta(0), False, 0),
-        (2, LULL, False, 2),
-        (1, timedelta(0), False, 3),
-        (2, timedelta(0), True, 2),
-        (2, -timedelta(minutes=5), False, 2),
+        (timedelta(0), False, {}, 0),
+        (LULL, False, {}, 2),
+        (timedelta(0), False, {"recent_claims": 2}, 2),
+        (timedelta(0), False, {"waiting": 2}, 2),
+        (timedelta(0), True, {}, 2),
+        (-timedelta(minutes=5), False, {}, 2),
     ],
 )
-def test_a_pool_that_is_not_half_empty_is_filled_when_no_claims_come(
-    ready: int, claimed: timedelta, refilling: bool, makes: int
+def test_a_pool_that_will_do_for_a_while_is_filled_when_no_claims_come(
+    claimed: timedelta, refilling: bool, changed: dict[str, int], makes: int
 ) -> None:
-    there = [warm(f"p-{number}") for number in range(ready)]
-    made = plan(pool(4), seen(*there, claimed=2, last_claim=NOW - claimed, refilling=refilling))
+    what = {"recent_claims": 1, "last_claim": NOW - claimed, "refilling": refilling, **changed}
+    made = plan(pool(4), seen(warm("a"), warm("b"), claimed=2, **what))
     assert made.create == makes
     assert made.gently == (timedelta(0) <= claimed < LULL)
     assert made.requeue_after is not None

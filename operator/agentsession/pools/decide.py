@@ -23,7 +23,8 @@ REFUSED_WAIT = timedelta(seconds=30)
 """How soon a pod is tried again that the API server refused, as for a quota."""
 
 LULL = timedelta(seconds=0.25)
-"""How long after a claim the next is awaited: until half of the pool is gone, the API server is left to claims."""
+"""How long after a claim the next is awaited. As long as the runners that are ready are more than the claims that came
+in the time that a new one takes to start, the API server is left to claims."""
 RESIZE = timedelta(seconds=10)
 """How soon a pool that sizes itself looks again, though nobody came."""
 
@@ -65,7 +66,7 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
     held = seen.refused.at + REFUSED_WAIT - now if missing and seen.refused is not None else timedelta(0)
     claimed = seen.last_claim
     lull = claimed + LULL - now if claimed is not None and claimed <= now else timedelta(0)  # clocks are put back
-    if missing and not seen.refilling and 2 * counts.ready >= desired:
+    if missing and not seen.refilling and counts.ready > max(seen.waiting, seen.recent_claims):
         held = max(held, lull)
     hold = held > timedelta(0)
     resize = RESIZE if pool.spec.scaling.mode == "Auto" else None

@@ -20,7 +20,7 @@ from agentsession.runners.tenants import Tenants
 from agentsession.runners.trouble import WIDENED, Trouble
 
 from .demand import Demand
-from .observed import Observed, Refused
+from .observed import RECENT, Observed, Refused
 
 
 class Observer:
@@ -63,6 +63,7 @@ class Observer:
         free = [pod for pod in pods if SESSION_LABEL not in labels_of(pod)]
         runners = [self._views.of(pod) for pod in free]
         grants = (self._views.of(pod).grant for pod in pods if SESSION_LABEL in labels_of(pod))
+        claims = [item.claimed for item in grants if item is not None and item.claimed is not None]
         waits = list(waiting(self._caches.naming(pool.key, POOL_EXHAUSTED), self._caches.pods.indexed))
         return Observed(
             unresolved=unresolved,
@@ -72,7 +73,8 @@ class Observer:
             waiting=len(waits),
             now_serving=min((ticket for item in waits if (ticket := ticket_of(item)) is not None), default=None),
             demand=self._demand(pool, runners, now),
-            last_claim=max((item.claimed for item in grants if item is not None and item.claimed), default=None),
+            last_claim=max(claims, default=None),
+            recent_claims=sum(now - RECENT < claimed for claimed in claims),
             refilling=refilling,
             refused=self._refused.get(pool.key),
         )

@@ -1,10 +1,13 @@
 """What a pool's decision is made from, besides the pool itself."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
+
+RECENT = timedelta(seconds=5)
+"""A runner takes about so long to start: as many claims as came in that time may come before the next one is ready."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Observed:
     """Runners that the arrival of sessions asks for; 0 if the pool does not size itself."""
     last_claim: datetime | None
     """When a session claimed one last, of those that still serve."""
+    recent_claims: int
+    """How many have claimed one within RECENT, and still serve."""
     refilling: bool
     """More were to be made in the last step."""
     refused: Refused | None
