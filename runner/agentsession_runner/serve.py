@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from . import logs
+from .absent import absent
 from .auth import CallVerifier, KeySource
 from .folders import check_transcript, forget_earlier_agents, probe
 from .identity import keep_renewed, read_token
@@ -109,9 +110,10 @@ async def _converse(session: Session, settings: Settings, layout: Layout) -> Non
 
 
 def _new_agent(settings: Settings, layout: Layout, session_id: str) -> "SdkAgent":
-    """Import the SDK, which takes 0.4 s of CPU, in a thread: the server answers meanwhile."""
-    from .agent import SdkAgent  # noqa: PLC0415
-    from .options import sdk_options  # noqa: PLC0415
+    """Import the SDK, which takes 0.1 s of CPU, in a thread: the server answers meanwhile."""
+    with absent("jsonschema", "mcp"):
+        from .agent import SdkAgent  # noqa: PLC0415
+        from .options import sdk_options  # noqa: PLC0415
 
     resume = settings.resume is not None
     return SdkAgent(sdk_options(settings.options, layout, settings.egress_url, session_id, resume=resume))
