@@ -45,7 +45,7 @@ def render(values: Values | None = None, *, api_versions: tuple[str, ...] = (TEN
     """The rendered objects."""
     done = template(values, api_versions=api_versions)
     assert done.returncode == 0, done.stderr
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
+    return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
 
 
 def one(manifests: list[Manifest], kind: str, name: str) -> Manifest:

@@ -309,10 +309,10 @@ def bodies(model: Scripted) -> list[dict[str, Any]]:
     return [json.loads(record.body) for record in model.records.records() if record.path == "/v1/messages"]
 
 
-async def asked(model: Scripted) -> None:
-    """Wait until a request has reached the model."""
+async def asked(model: Scripted, after: int = 0) -> None:
+    """Wait until another request than the first so many has reached the model."""
     async with asyncio.timeout(PATIENCE):
-        while not bodies(model):
+        while len(bodies(model)) <= after:
             await asyncio.sleep(0.01)
 
 

@@ -55,9 +55,12 @@ def seen(body: Mapping[str, Any]) -> str:
 
 
 async def test_what_is_planted_works_without_the_switches(
-    egress: Egress, model: Scripted, layout: Layout, tmp_path: Path
+    egress: Egress, model: Scripted, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in os.environ:
+        monkeypatch.delenv(name)
     plant(layout, ran=tmp_path / "ran")
+    plant_for_shells(layout.home, ran=tmp_path / "ran")
     safe = sdk_options(options(), layout, egress.url, SESSION_ID)
     open_ = replace(
         safe, setting_sources=None, strict_mcp_config=False, session_id=None, tools=["Agent", "Bash", "Skill"]
@@ -78,7 +81,7 @@ async def test_what_is_planted_works_without_the_switches(
     }
     assert variables >= {
         *("PLANT_settings_cwd", "PLANT_settings_local_cwd", "PLANT_settings_user", "PLANT_settings_home"),
-        *("PLANT_global_config", "PLANT_global_home"),
+        *("PLANT_global_config", "PLANT_global_home", "PLANT_bashrc"),
     }
 
 
@@ -91,6 +94,7 @@ async def test_what_is_planted_changes_nothing_in_a_runner(
     for planted in (False, True):
         if planted:
             plant(layout, ran=tmp_path / "ran")
+            plant_for_shells(layout.home, ran=tmp_path / "ran")
         async with serving(egress, layout, agent) as runner:
             assert (await runner.ask(DUMP)).phase == "Completed"
         variables = shell_variables(layout)
@@ -101,19 +105,6 @@ async def test_what_is_planted_changes_nothing_in_a_runner(
     assert "- mine: Helps." in before[0], "the user's own subagent is missing"
     assert not list((tmp_path / "ran").iterdir())
     assert len(list(layout.claude.glob("projects/*/*.jsonl"))) == 2, "the first session's transcript is gone"
-
-
-async def test_what_a_shell_would_run_at_its_start_is_gone(
-    egress: Egress, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plant_for_shells(layout.home, ran=tmp_path)
-    for name in os.environ:
-        monkeypatch.delenv(name)
-    await unprotected(sdk_options(options(), layout, egress.url, SESSION_ID))
-    assert "PLANT_bashrc" in shell_variables(layout)
-    async with serving(egress, layout, options()) as runner:
-        await runner.ask(DUMP)
-    assert "PLANT_bashrc" not in shell_variables(layout)
 
 
 @pytest.mark.trap("other-sessions")

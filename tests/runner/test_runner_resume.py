@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import uuid
 from pathlib import Path
@@ -25,6 +26,10 @@ def said(body: dict[str, object]) -> str:
     return json.dumps(body["messages"])
 
 
+def in_order(text: str, *parts: str) -> bool:
+    return re.search(".*".join(map(re.escape, parts)), text, re.DOTALL) is not None
+
+
 def resumed(session_id: str | None) -> dict[str, str]:
     assert session_id is not None
     return {ENV_RESUME: session_id}
@@ -34,62 +39,74 @@ async def ready(runner: Runner) -> State:
     return await runner.until(lambda s: s.phase == "Ready")
 
 
-async def test_all_that_was_said_goes_on(egress: Egress, model: Scripted, layout: Layout) -> None:
+async def test_all_that_was_said_goes_on_and_nothing_that_was_planted(
+    egress: Egress, model: Scripted, layout: Layout, tmp_path: Path
+) -> None:
+    """The first of three runners is asked nothing: its conversation begins in the second, under the id that it told."""
     async with serving(egress, layout, options()) as runner:
         first = await ready(runner)
+        assert await runner.terminate() == EXIT_TERMINATED
+    async with serving(egress, prepared(layout.root), options(), {ENV_SESSION_ID: str(first.session_id)}) as runner:
         await runner.ask('[[tool: Bash {"command": "echo made > made.txt"}]] [[say: It is done.]]')
         await runner.ask("[[say: Second.]]")
         assert await runner.terminate() == EXIT_TERMINATED
+    plant(layout, ran=tmp_path / "ran")
     before = len(bodies(model))
     async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
         assert (await ready(runner)).session_id == first.session_id
         assert len(bodies(model)) == before, "a resume alone asked the model"
-        assert (await runner.ask("[[say: Third.]]")).text == "Third."
-    last = said(bodies(model)[-1])
-    order = [last.index(text) for text in ("echo made", "It is done.", "[[say: Second.]]", "[[say: Third.]]")]
-    assert order == sorted(order)
+        assert (await runner.ask('[[tool: Bash {"command": "env"}]] [[say: Third.]]')).text == "Third."
+    assert in_order(said(bodies(model)[-1]), "echo made", "It is done.", "[[say: Second.]]", "[[say: Third.]]")
     assert {record.session for record in model.records.records()} == {first.session_id}
     assert (layout.work / "made.txt").read_text() == "made\n"
+    assert "PLANT" not in json.dumps(bodies(model))
+    assert not list((tmp_path / "ran").iterdir())
 
 
-@pytest.mark.parametrize("work", ["[[stream: events=100000 interval=0.05]]", "[[hang]]", BASH])
-async def test_a_turn_that_is_drained_can_be_gone_on_with(
-    egress: Egress, model: Scripted, layout: Layout, work: str
-) -> None:
-    async with serving(egress, layout, options()) as runner:
-        first = await ready(runner)
-        prompt = await runner.prompt(work)
-        await asked(model)
-        cli = runner.cli_pid()
-        last = await runner.drained()
-        assert [(turn.uuid, turn.phase, turn.reason) for turn in last.turns] == [(prompt, "Interrupted", "interrupted")]
-        assert (await runner.state()).turns == last.turns, "its last word does not stand"
-        assert await runner.terminate() == EXIT_TERMINATED
-        with pytest.raises(ProcessLookupError):
-            os.kill(cli, 0)
-    async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
-        assert (await runner.ask(GO_ON)).phase == "Completed"
-    last_body = said(bodies(model)[-1])
-    assert last_body.index(json.dumps(work)[1:-1]) < last_body.index("interrupted") < last_body.index(GO_ON)
-
-
-@pytest.mark.parametrize("calls_between", [0, 2])
-async def test_a_drain_right_after_a_prompt_leaves_no_doubt_whether_it_was_asked(
-    egress: Egress, model: Scripted, layout: Layout, calls_between: int
-) -> None:
-    async with serving(egress, layout, options()) as runner:
-        first = await ready(runner)
-        prompt = await runner.prompt("[[say: Never mind.]]")
-        for _ in range(calls_between):
-            await runner.state()
-        last = await runner.drained()
-        assert await runner.terminate() == EXIT_TERMINATED
-    told = {turn.uuid: turn.phase for turn in last.turns}.get(prompt)
-    more = resumed(first.session_id) if told else {ENV_SESSION_ID: str(first.session_id)}
+async def test_turns_that_are_drained_can_be_gone_on_with(egress: Egress, model: Scripted, layout: Layout) -> None:
+    works = ("[[stream: events=100000 interval=0.05]]", "[[hang]]", BASH)
+    more: dict[str, str] = {}
+    for work in works:
+        async with serving(egress, prepared(layout.root), options(), more) as runner:
+            first = await ready(runner)
+            before = len(bodies(model))
+            prompt = await runner.prompt(work)
+            await asked(model, after=before)
+            cli = runner.cli_pid()
+            last = await runner.drained()
+            told = [(turn.uuid, turn.phase, turn.reason) for turn in last.turns]
+            assert told == [(prompt, "Interrupted", "interrupted")]
+            assert (await runner.state()).turns == last.turns, "its last word does not stand"
+            assert await runner.terminate() == EXIT_TERMINATED
+            with pytest.raises(ProcessLookupError):
+                os.kill(cli, 0)
+        more = resumed(first.session_id)
     async with serving(egress, prepared(layout.root), options(), more) as runner:
         assert (await runner.ask(GO_ON)).phase == "Completed"
-        assert (await runner.state()).session_id == first.session_id
-    assert (told is not None) == ("Never mind." in said(bodies(model)[-1]))
+    each = [text for work in works for text in (json.dumps(work)[1:-1], "interrupted")]
+    assert in_order(said(bodies(model)[-1]), *each, GO_ON)
+
+
+async def test_a_drain_right_after_a_prompt_leaves_no_doubt_whether_it_was_asked(
+    egress: Egress, model: Scripted, layout: Layout
+) -> None:
+    asks: dict[str, bool] = {}
+    more: dict[str, str] = {}
+    for calls_between in (0, 2):
+        async with serving(egress, prepared(layout.root), options(), more) as runner:
+            session_id = str((await ready(runner)).session_id)
+            text = f"Never mind {calls_between}."
+            prompt = await runner.prompt(f"[[say: {text}]]")
+            for _ in range(calls_between):
+                await runner.state()
+            last = await runner.drained()
+            assert await runner.terminate() == EXIT_TERMINATED
+        asks[text] = any(turn.uuid == prompt for turn in last.turns)
+        more = resumed(session_id) if any(asks.values()) else {ENV_SESSION_ID: session_id}
+    async with serving(egress, prepared(layout.root), options(), more) as runner:
+        assert (await runner.ask(GO_ON)).phase == "Completed"
+        assert (await runner.state()).session_id == session_id
+    assert {text: text in said(bodies(model)[-1]) for text in asks} == asks
 
 
 async def test_a_killed_runner_leaves_a_conversation_that_can_be_gone_on_with(
@@ -110,19 +127,7 @@ async def test_a_killed_runner_leaves_a_conversation_that_can_be_gone_on_with(
         half_written.write('{"type":"user","mess')
     async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
         assert (await runner.ask(GO_ON)).phase == "Completed"
-    last = said(bodies(model)[-1])
-    assert last.index("First.") < last.index("> begun") < last.index(GO_ON)
-
-
-async def test_a_fresh_conversation_under_an_id_that_was_told_before(
-    egress: Egress, model: Scripted, layout: Layout
-) -> None:
-    async with serving(egress, layout, options()) as runner:
-        first = await ready(runner)
-        assert await runner.terminate() == EXIT_TERMINATED
-    async with serving(egress, prepared(layout.root), options(), {ENV_SESSION_ID: str(first.session_id)}) as runner:
-        assert (await runner.ask("[[say: Hello.]]")).text == "Hello."
-    assert {record.session for record in model.records.records()} == {first.session_id}
+    assert in_order(said(bodies(model)[-1]), "First.", "> begun", GO_ON)
 
 
 async def test_a_conversation_that_is_not_there_is_not_begun_anew(
@@ -135,21 +140,6 @@ async def test_a_conversation_that_is_not_there_is_not_begun_anew(
         status, _ = await runner.post("prompt", {"uuid": str(uuid.uuid4()), "text": "more"})
         assert status == 409
     assert not bodies(model)
-
-
-async def test_what_an_agent_plants_for_its_next_runner_changes_nothing(
-    egress: Egress, model: Scripted, layout: Layout, tmp_path: Path
-) -> None:
-    async with serving(egress, layout, options()) as runner:
-        first = await ready(runner)
-        await runner.ask("[[say: First.]]")
-        assert await runner.terminate() == EXIT_TERMINATED
-    plant(layout, ran=tmp_path / "ran")
-    async with serving(egress, prepared(layout.root), options(), resumed(first.session_id)) as runner:
-        assert (await runner.ask('[[tool: Bash {"command": "env"}]]')).phase == "Completed"
-    assert "First." in said(bodies(model)[-1])
-    assert "PLANT" not in json.dumps(bodies(model))
-    assert not list((tmp_path / "ran").iterdir())
 
 
 def _is_told_of(layout: Layout) -> bool:
