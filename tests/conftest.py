@@ -29,20 +29,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: TIERS.index(_tier(item.keywords)))
 
 
-class _OneNode(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests go to whichever process is free; those that share the one node, all to the same.
+class _Shared(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests go to whichever process is free; those that share the one node, or a runner, all to the same, and first.
 
     xdist's own groups are of no use: pytest 9 does not see the names that it gives to tests of a group.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "node" if nodeid.startswith("tests/node/") else nodeid
+        if nodeid.startswith("tests/node/"):
+            return "node"
+        return nodeid.partition("::")[0] if nodeid.startswith("tests/runner/") else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Spread tests over processes."""
-    return _OneNode(config, log)
+    return _Shared(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from claude_agent_sdk import ClaudeSDKClient
+from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError
 
 from agentsession_runner.folders import TRANSCRIPTS, check_transcript
 from agentsession_runner.layout import Layout
 from agentsession_runner.options import sdk_options
 from agentsession_runner.protocol import ENV_RESUME
 from devcluster.scripted.server import Scripted
-from tests.runner.harness import Egress, bodies, options, planes, prepared, serving, unprotected
+from tests.runner.harness import PATIENCE, Egress, bodies, options, planes, prepared, serving, unprotected
 
 pytestmark = pytest.mark.unit
 
@@ -105,7 +105,7 @@ async def told(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Told]:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_what_is_between_good_lines_takes_nothing_away(told: Told) -> None:
     """The end of a write that was cut off, a line of zeros as after a power cut, a huge one, and another session's."""
-    odd = (b'{"type":"user","mess\n', bytes(4096) + b"\n", b'{"type":"user","text":"' + b"x" * (20 << 20) + b'"}\n')
+    odd = (b'{"type":"user","mess\n', bytes(4096) + b"\n", b'{"type":"user","text":"' + b"x" * (6 << 20) + b'"}\n')
     foreign = [line.replace(told.transcript.stem.encode(), str(uuid.uuid4()).encode()) for line in told.lines]
     async with serving(told.egress, told.layout, options(), told.left(*foreign, *odd)) as runner:
         assert (await runner.ask("[[say: More.]]")).text == "More."
@@ -134,15 +134,27 @@ async def test_where_no_line_is_left_no_conversation_begins(told: Told, lines: l
     assert len(bodies(told.model)) == before
 
 
+async def read_by_somebody(pipe: Path) -> int:
+    """Its other end, when there is one."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(OSError):
+                return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_pipe_in_its_place_holds_nobody_up(told: Told) -> None:
     left = told.left()
     told.transcript.unlink()
     os.mkfifo(told.transcript)
     safe = sdk_options(options(), told.layout, told.egress.url, told.transcript.stem, resume=True)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(5), ClaudeSDKClient(safe):
-            pass
+    connecting = asyncio.create_task(ClaudeSDKClient(safe).connect())
+    pipe = await read_by_somebody(told.transcript)
+    assert not (await asyncio.wait([connecting], timeout=1))[0], "the CLI does not wait for what never comes"
+    os.close(pipe)
+    with pytest.raises(ClaudeSDKError):
+        await connecting
     async with serving(told.egress, told.layout, options(), left) as runner:
         state = await runner.until(lambda s: s.phase != "Starting")
     told.transcript.unlink()

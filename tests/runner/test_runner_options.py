@@ -11,7 +11,7 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ProcessError
 from agentsession_runner.layout import Layout
 from agentsession_runner.options import sdk_options
 from agentsession_runner.protocol import AgentOptions
-from tests.runner.harness import INHERITED, Egress, options, serving
+from tests.runner.harness import INHERITED
 
 pytestmark = pytest.mark.unit
 
@@ -150,10 +150,3 @@ async def test_a_conversation_that_is_taken_up_is_named_as_such_only(tmp_path: P
 async def test_no_text_of_the_user_is_taken_for_a_flag(tmp_path: Path) -> None:
     argv, _ = await started(built(MOST), tmp_path)
     assert argv[argv.index("--dangerously-skip-permissions") - 1] == "--system-prompt"
-
-
-async def test_a_schema_makes_the_answer_json(egress: Egress, layout: Layout) -> None:
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    async with serving(egress, layout, options(output_schema=schema)) as runner:
-        turn = await runner.ask('[[tool: StructuredOutput {"n": 7}]]')
-    assert json.loads(turn.text) == {"n": 7}
