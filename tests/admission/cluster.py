@@ -4,6 +4,7 @@ The bindings are the chart's but for one thing: they pass over namespaces with t
 shown to work there, in the same moment in which it is refused next door.
 """
 
+import functools
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,6 +55,7 @@ def guards() -> list[Manifest]:
     return made
 
 
+@functools.cache
 def installation() -> Installation:
     """What the operator of that release reads."""
     text = one(render(VALUES), "ConfigMap", f"{RELEASE}-installation")["data"]["installation.yaml"]

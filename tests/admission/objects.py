@@ -20,7 +20,6 @@ from tests.sessions.inprocess import SURROUNDINGS
 from .cluster import Callers, installation
 
 Object = dict[str, Any]
-INSTALL = installation()
 USER = 123_456
 _numbers = itertools.count()
 
@@ -35,7 +34,7 @@ async def runner(callers: Callers, namespace: str, **spec: Any) -> Object:
     made = AgentSession.model_validate(await callers.admin.create(AGENTSESSIONS, agent_session(namespace, **spec)))
     template = template_of(made, None)
     assert template is not None
-    pod: Object = session_pod(made, template, tenant(), INSTALL, SURROUNDINGS, USER)
+    pod: Object = session_pod(made, template, tenant(), installation(), SURROUNDINGS, USER)
     return pod
 
 
@@ -48,7 +47,7 @@ async def waiting(callers: Callers, namespace: str, of: AgentTenant | None = Non
         "spec": {"template": {"agent": {"model": "m"}}},
     }
     pool = AgentPool.model_validate(await callers.admin.create(AGENTPOOLS, body))
-    pod = await callers.operator.create(PODS, warm_pod(pool, of, INSTALL, SURROUNDINGS, USER, name("warm")))
+    pod = await callers.operator.create(PODS, warm_pod(pool, of, installation(), SURROUNDINGS, USER, name("warm")))
     word = release_patch(uid_of(pod), MEMBERSHIP_ANNOTATION, "word")
     made: Object = dict(await callers.operator.merge_patch(PODS, (namespace, pod["metadata"]["name"]), word))
     return made
@@ -88,7 +87,7 @@ def agent_tenant(namespace: str) -> Object:
 
 def policy(namespace: str, **spec: Any) -> Object:
     """The operator's NetworkPolicy, or not quite."""
-    made: Any = network_policy(namespace, INSTALL)
+    made: Any = network_policy(namespace, installation())
     return {**made, "spec": {**made["spec"], **spec}}
 
 

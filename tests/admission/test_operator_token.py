@@ -28,8 +28,8 @@ from agentsession.resources.names import (
 from tests.sessions.build import tenant
 from tests.sessions.inprocess import SECONDS, World, operating
 
-from .cluster import AT_WORK, ELSEWHERE, GUARDED, OPEN, SHARED, Callers
-from .objects import INSTALL, account, agent_session, claim, name, plain_pod, policy, runner, waiting
+from .cluster import AT_WORK, ELSEWHERE, GUARDED, OPEN, SHARED, Callers, installation
+from .objects import account, agent_session, claim, name, plain_pod, policy, runner, waiting
 
 pytestmark = pytest.mark.apiserver
 
@@ -234,7 +234,7 @@ async def test_nothing_is_made_where_the_installer_wants_no_sessions(callers: Ca
 
 async def test_a_whole_session_passes(callers: Callers) -> None:
     """The controllers work with the operator's token: policy, claim, pod, grant, turn, suspension, end, ttl."""
-    async with operating(callers.admin, AT_WORK, operator=callers.operator, install=INSTALL) as world:
+    async with operating(callers.admin, AT_WORK, operator=callers.operator, install=installation()) as world:
         await world.tenant(workspace={"size": "1Gi"})
         session = await world.session(ttlSecondsAfterFinished=0)
         first = await world.run(session)

@@ -9,8 +9,8 @@ from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS
 from agentsession.sessions.acceptance import refusal
 from tests.sessions.build import session
 
-from .cluster import EDITOR, GUARDED, NAMESPACE_ADMIN, OPEN, VIEWER, Callers
-from .objects import INSTALL, agent_session, agent_tenant
+from .cluster import EDITOR, GUARDED, NAMESPACE_ADMIN, OPEN, VIEWER, Callers, installation
+from .objects import agent_session, agent_tenant
 
 pytestmark = pytest.mark.apiserver
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.apiserver
 async def test_what_the_installer_does_not_list_is_refused_in_the_words_of_the_condition(
     callers: Callers, runtime: dict[str, Any]
 ) -> None:
-    why = refusal(session(runtime=runtime), INSTALL)
+    why = refusal(session(runtime=runtime), installation())
     assert why is not None
     await (await callers.user(OPEN)).create(AGENTSESSIONS, agent_session(OPEN, runtime=runtime))
     with pytest.raises(InvalidError) as refused:

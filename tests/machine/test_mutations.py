@@ -10,8 +10,9 @@ from .mutations import MUTATIONS
 pytestmark = pytest.mark.apiserver
 
 STEPS = 300
-SEEDS = range(1, 13)
-"""Tried in turn: which of them finds a fault changes with every request that the product makes more or less."""
+SEEDS = (5, 7, 2, 1, 3, 4, 6, *range(8, 13))
+"""Tried in turn: which of them finds a fault changes with every request that the product makes more or less. When this
+was written, the first three found all of them."""
 SAYS = {
     "ask under a new uuid": "was given a prompt that was given before",
     "ask again after a loss": "was given a prompt that was given before",
@@ -44,7 +45,7 @@ def test_it_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         except (AssertionError, ExceptionGroup) as found:
             if SAYS[name] in repr(found):
                 return
-    pytest.fail(f"seeds {SEEDS.start} to {SEEDS.stop - 1} found nothing, {STEPS} steps each")
+    pytest.fail(f"{len(SEEDS)} seeds found nothing, {STEPS} steps each")
 
 
 @pytest.mark.parametrize("seed", SEEDS[:2])

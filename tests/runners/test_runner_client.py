@@ -138,7 +138,7 @@ REFUSED = [
     ("an id that is a flag", state(session_id="--dangerously-skip-permissions")),
     ("an id with a line of its own", state(session_id=f"{GOOD.session_id}\n")),
     ("a revision that is too large", state(revision=2**63)),
-    ("a gzip bomb", http(gzip.compress(bytes(2**26)), headers="Content-Encoding: gzip\r\n")),
+    ("a gzip bomb", http(gzip.compress(bytes(2**26), 1), headers="Content-Encoding: gzip\r\n")),
     ("an endless header", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000),
     ("many headers", b"HTTP/1.1 200 OK\r\n" + b"".join(b"X%d: %s\r\n" % (n, b"x" * 8000) for n in range(2000))),
     ("a body that breaks off", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"),
