@@ -143,7 +143,9 @@ async def test_who_has_lost_the_lease_undoes_nothing(api: ApiClient, namespace: 
         await place.tenant()
         session = await place.session()
         async with leading(place, api, leads=lambda: leads) as (caches, _, leader):
-            made = await place.made(session)
+            async with asyncio.timeout(SECONDS):
+                while GRANT_ANNOTATION not in annotations_of(made := await place.made(session)):
+                    await asyncio.sleep(0.01)
             leads = False
             await api.merge_patch(PODS, key_of(made), {"metadata": {"annotations": {GRANT_ANNOTATION: None}}})
             async with asyncio.timeout(SECONDS):
