@@ -251,6 +251,12 @@ class TestSettled:
         assert seen.lost_meters == lost
         assert seen.usage_until == NOW + timedelta(seconds=2)
 
+    async def test_a_pools_runner_may_have_asked_the_model_before_status_tells_of_its_turn(self, scene: Scene) -> None:
+        scene.put_pod(annotations={GRANT_ANNOTATION: grant("p-1").model_copy(update={"claimed": NOW}).sign(KEYRING)})
+        assert (await scene.look()).lost_meters == {"unseen"}
+        scene.meters._started = {"new": NOW - timedelta(seconds=1)}
+        assert (await scene.look()).lost_meters == frozenset()
+
 
 class TestPod:
     """The session's pod."""

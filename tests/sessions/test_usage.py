@@ -61,6 +61,14 @@ def test_what_usage_does_not_tell_of_yet(until: int | None, busy: list[tuple[int
     assert found == [(_turn(*each).started, _turn(*each).finished) for each in busy]
 
 
+def test_a_pools_runner_is_busy_from_its_claim_on() -> None:
+    claimed, until = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
+    assert uncounted(None, [], claimed) == [(claimed, None)]
+    turns = [_turn(0, 4), _turn(6, None)]
+    assert uncounted(None, turns, claimed) == [(claimed, turns[0].finished), (turns[1].started, None)]
+    assert uncounted(Usage(until=until), turns, claimed) == uncounted(Usage(until=until), turns)
+
+
 def test_until_when_it_tells_moves_with_what_there_is_to_tell() -> None:
     """It moves with what was counted, and past the end of a turn; and never by itself."""
     times = [NOW + timedelta(seconds=seconds) for seconds in range(9)]

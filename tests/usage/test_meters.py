@@ -262,6 +262,17 @@ async def test_whoever_may_have_been_served_by_a_process_that_was_never_heard_is
     assert bool(plane.meters.lost(frozenset(), [busy])) == doubtful
 
 
+async def test_who_is_busy_while_no_process_is_found_is_in_doubt_though_all_that_were_known_ended_well(
+    plane: Plane,
+) -> None:
+    (await plane.peer("a")).final = True
+    await plane.meters.pull()
+    plane.peers.clear()
+    await plane.meters.settle()
+    assert plane.meters.lost({"a"}, [(plane.begin, None)]) == {"unseen"}
+    assert plane.meters.lost({"a"}, []) == frozenset()
+
+
 @pytest.mark.parametrize(
     ("begun", "ended", "doubtful"), [(-90, -60, True), (10, 20, True), (10, None, True), (55, None, False)]
 )

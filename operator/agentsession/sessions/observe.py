@@ -1,6 +1,7 @@
 """Gathers what a decision is made from. Everything comes from caches, but for the text behind promptFrom."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -106,7 +107,9 @@ class Observer:
             runner=runner,
             refusals=self._listeners.refusals(session.key, pod.uid) if pod is not None else 0,
             usage=self._meters.session(session.key, session.metadata.uid),
-            lost_meters=self._meters.lost(doubtful(status.usage), uncounted(status.usage, status.turns)),
+            lost_meters=self._meters.lost(
+                doubtful(status.usage), uncounted(status.usage, status.turns, _claimed(session, pod))
+            ),
             usage_until=self._meters.until,
             free_slots=self._free_slots(raw, tenant) if pod is None and tenant is not None and not finished else 0,
         )
@@ -229,6 +232,12 @@ class Observer:
         namespace = raw["metadata"]["namespace"]
         sessions, pods = self._caches.sessions.in_namespace(namespace), pods_of(self._caches, namespace)
         return free_slots(raw, sessions, pods, self._starting, tenant.spec.sessions.max_concurrent)
+
+
+def _claimed(session: AgentSession, pod: PodView | None) -> datetime | None:
+    """When it got its runner from a pool, if it did. An operator that died after the claim has not told of it."""
+    granted = pod.grant.claimed if pod is not None and pod.grant is not None else None
+    return session.status.timings.claimed or granted
 
 
 def _may_claim(session: AgentSession) -> bool:

@@ -40,14 +40,18 @@ def merged(usage: Usage | None, reports: Iterable[SessionUsage], gone: Set[str] 
     return counted.model_copy(update={"until": usage.until}) if usage is not None else counted
 
 
-def uncounted(usage: Usage | None, turns: Iterable[Turn]) -> list[tuple[datetime, datetime | None]]:
-    """From when to when it was busy and usage does not tell of it yet; None: it goes on."""
+def uncounted(
+    usage: Usage | None, turns: Iterable[Turn], claimed: datetime | None = None
+) -> list[tuple[datetime, datetime | None]]:
+    """From when to when it was busy and usage does not tell of it yet; None: it goes on. claimed: when it got a pool's
+    runner, if it did: that one is asked the first turn before status tells of it."""
+    busy = [(turn.started, turn.finished) for turn in turns]
+    if claimed is not None:
+        busy[:1] = [(claimed, busy[0][1] if busy else None)]
     until = usage.until if usage is not None else None
-    return [
-        (turn.started if until is None else max(turn.started, until), turn.finished)
-        for turn in turns
-        if until is None or turn.finished is None or turn.finished >= until
-    ]
+    if until is None:
+        return busy
+    return [(max(begun, until), ended) for begun, ended in busy if ended is None or ended >= until]
 
 
 def heard_until(

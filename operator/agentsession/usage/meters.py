@@ -169,7 +169,7 @@ class Meters:
         reports = [answer for answer in answers if answer is not None]
         self._asked = asked
         self._last = {peer: self._last[peer] for peer in peers if peer in self._last}
-        self._strangers = len(self._last) < len(peers)
+        self._strangers = not peers or len(self._last) < len(peers)
         self._unanswered = Counter({peer: self._unanswered[peer] for peer in peers})
         self._answered = {report.incarnation for report in reports}
         for report in reports:
