@@ -55,6 +55,7 @@ class TenantController:
         self._install = install
         self._changed = changed
         self._applied: dict[Key, str] = {}
+        self._told: dict[Key, AgentTenantStatus] = {}
 
     async def reconcile(self, key: Key) -> timedelta | None:
         """One step. Returns when to look again if nothing happens."""
@@ -62,6 +63,7 @@ class TenantController:
         logs.about(tenant=uid_of(raw) if raw is not None else "")
         if raw is None or is_terminating(raw):
             self._applied.pop(key, None)
+            self._told.pop(key, None)
             self._changed(key)
             return None
         raw = _with_readable_status(raw)
@@ -76,6 +78,7 @@ class TenantController:
         status = decide(tenant, credential, problem, self._install, now)
         if status != tenant.status:
             await self._write(raw, tenant.status, status)
+        self._tell(key, status)
         return next_try(unready_since(status.conditions), now) if problem is not None else None
 
     async def _furnish(self, tenant: AgentTenant) -> str | None:
@@ -103,12 +106,18 @@ class TenantController:
         """A spec that this operator's models do not know, as after a change of versions."""
         known = _Known.model_validate(raw)
         status = invalid(known.metadata, known.status, error, datetime.now(UTC))
-        if status == known.status:
-            return
         try:
-            await self._write(raw, known.status, status)
+            if status != known.status:
+                await self._write(raw, known.status, status)
+            self._tell(key_of(raw), status)
         except InvalidError:  # the API server cannot read it either, so its status cannot say so
             self._recorder.record(raw, "Warning", "InvalidSpec", spec_errors(error))
+
+    def _tell(self, key: Key, status: AgentTenantStatus) -> None:
+        """Those that wait for it. Another operator may have written it, or this one without an answer."""
+        if self._told.get(key) != status:
+            self._told[key] = status
+            self._changed(key)
 
     async def _write(self, raw: KubeObject, before: AgentTenantStatus, after: AgentTenantStatus) -> None:
         key = (raw["metadata"]["namespace"], raw["metadata"]["name"])
@@ -120,7 +129,6 @@ class TenantController:
             resource_version=raw["metadata"]["resourceVersion"],
         )
         self._caches.tenants.observe("MODIFIED", written)
-        self._changed(key)
         old, new = condition(before.conditions, READY), condition(after.conditions, READY)
         if new is not None and new.reason != "CredentialPending" and (old is None or old.reason != new.reason):
             severity: Severity = "Normal" if new.status == "True" else "Warning"
