@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from agentsession.memory import PERIOD
 from devcluster import progress
 from tests.scale.burst import WAITS, check, empty, fill, out_of_turn
 from tests.scale.finished import finished_sessions
@@ -29,8 +30,11 @@ MAX_MEMORY = 400.0
 MIB = 2**20
 
 
-async def crowd(made: World, count: int) -> None:
-    """So many sessions created at once: to Ready, to their end, deleted. Prints what they took."""
+async def crowd(made: World, count: int, *, killing: bool = False) -> None:
+    """So many sessions created at once: to Ready, to their end, deleted. Prints what they took.
+
+    killing: the leader, when half of them are Ready.
+    """
     made.runners.free.clear()
     roles = await _roles(made)
     starts = sum(replica.starts for replica in roles.values())
@@ -38,7 +42,11 @@ async def crowd(made: World, count: int) -> None:
     began = time.monotonic()
     with progress.step(f"{count} sessions, to Ready"):
         keys = await made.create(count, f"crowd{count}")
+        if killing:
+            await made.until(lambda: made.left("Ready", keys) <= count // 2, seconds=1800)
+            made.operators.send(await made.operators.leader(), signal.SIGKILL)
         await made.until(lambda: not made.left("Ready", keys), seconds=1800)
+    assert made.served_once(keys)
     seconds = time.monotonic() - began
     ready = await _samples(made, roles)
     with progress.step(f"{count} sessions, to their end"):
@@ -49,9 +57,14 @@ async def crowd(made: World, count: int) -> None:
         await made.delete(keys)
         await _calm(made)
     after = await _samples(made, roles)
+    with progress.step("a while later"):
+        await asyncio.sleep(1.2 * PERIOD)
+    later = await _samples(made, roles)
     spans = [made.moments[key]["Ready"] - made.moments[key]["created"] for key in keys]
-    print(f"\n{count} sessions at once")
-    if sum(replica.starts for replica in roles.values()) != starts:
+    print(f"\n{count} sessions at once: each Ready, with one runner that was ever granted it")
+    if killing:
+        print("the leader was killed when half of them were Ready, so that figures of processes are of no use")
+    elif sum(replica.starts for replica in roles.values()) != starts:
         print("the leader lost its Lease meanwhile, so that figures of processes are of no use: is the machine busy?")
     _line("create to Ready, s", f"p50 {statistics.median(spans):.1f}   p95 {p95(spans):.1f}")
     _line("to Ready, sessions/s", f"{count / seconds:.1f}")
@@ -61,9 +74,9 @@ async def crowd(made: World, count: int) -> None:
         _line(
             f"{role}'s CPU per session, ms", "to Ready {:.1f}   to its end {:.1f}   until deleted {:.1f}".format(*cpu)
         )
-        memory = [sample[role].memory / MIB for sample in (before, ready, ended, after)]
+        memory = [sample[role].memory / MIB for sample in (before, ready, ended, after, later)]
         grown = 1024 * (memory[1] - memory[0]) / count
-        steps = "before {:.0f}   Ready {:.0f}   ended {:.0f}   deleted {:.0f}".format(*memory)
+        steps = "before {:.0f}   Ready {:.0f}   ended {:.0f}   deleted {:.0f}   later {:.0f}".format(*memory)
         _line(f"{role}'s memory, MiB", f"{steps}   ({grown:.0f} KiB per session that is Ready)")
 
 
@@ -190,7 +203,7 @@ async def run(args: argparse.Namespace, folder: Path) -> None:
             await made.operators.start()
         await crowd(made, 20)  # so that both replicas have done everything once
         for count in args.sessions:
-            await crowd(made, count)
+            await crowd(made, count, killing=args.kill_leader)
         if args.burst:
             await burst(made, args.burst, args.pool)
         print()
@@ -208,6 +221,7 @@ def main() -> int:
     """Command line. 1: something failed and was said."""
     parser = argparse.ArgumentParser(prog="python -m bench scale", description=__doc__)
     parser.add_argument("--sessions", type=int, nargs="*", default=[500, 2000], help="at once (default: 500 2000)")
+    parser.add_argument("--kill-leader", action="store_true", help="with -9, when half of the sessions are Ready")
     parser.add_argument("--burst", type=int, default=2000, help="at once, on pools (default: %(default)s)")
     parser.add_argument("--pool", type=int, default=500, help="runners of those pools together (default: %(default)s)")
     parser.add_argument("--shards", type=int, default=1, help="leaders of a part each (default: %(default)s)")

@@ -80,6 +80,7 @@ class Leader:
         client = RunnerClient(runners, keyring)
         self.listeners = Listeners(client, queues.sessions.add)
         views = Views(Seals(lambda: keyring().jwks()))
+        caches.pods.gone = views.forget
         starting: set[Slot] = set()
         claimed: set[str] = set()
         self.sessions = SessionController(

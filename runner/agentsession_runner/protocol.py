@@ -72,7 +72,7 @@ EXIT_BAD_VOLUME = 5
 class Wire(BaseModel):
     """Unknown fields are ignored, so that either side may be newer."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", cache_strings="keys")
 
 
 class McpServer(Wire):

@@ -108,13 +108,12 @@ async def test_a_refused_event_is_dropped_and_the_next_is_written() -> None:
 
 
 @in_fake_time
-async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_remembered_of_namespaces_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "REMEMBERED", 5)
     recorder = EventRecorder(Written())
     for number in range(20):
         recorder.record(pod("a", namespace=f"ns-{number}"), "Normal", "Started", f"number {number}")
         await asyncio.sleep(10)
-    assert len(recorder._told) == 5
     assert len(recorder._spent_until) <= 6
 
 

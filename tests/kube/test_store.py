@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentsession.kube import cache
 from agentsession.kube.cache import Store
 from agentsession.kube.objects import KubeObject, key_of, owner_uid
 from tests.kube.objects import pod
@@ -110,12 +109,15 @@ def test_a_list_does_not_bring_back_what_was_deleted_after_it() -> None:
     assert len(store) == 0
 
 
-def test_the_memory_of_deletions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "REMEMBERED_DELETIONS", 3)
-    store = Store()
-    for number in range(10):
-        store.observe("DELETED", pod(str(number)))
-    assert len(store._deleted) == 3
+def test_who_asks_is_told_of_what_is_gone() -> None:
+    store, told = Store(), []
+    store.gone = lambda obj: told.append(key_of(obj)[1])
+    store.observe("ADDED", pod("a", 1))
+    store.observe("MODIFIED", pod("a", 2))
+    store.observe("ADDED", pod("b", 1))
+    store.observe("DELETED", pod("a", 3))
+    store.replace([], "4")
+    assert told == ["a", "b"]
 
 
 @given(st.permutations(range(1, 8)), st.booleans())

@@ -47,7 +47,7 @@ def check(made: World, keys: list[Key], earlier: Set[str] = frozenset()) -> None
     """
     uids = {made.sessions[key]["metadata"]["uid"] for key in keys}
     serving = {uid: pod for pod, uid in made.pods.items() if uid in uids}
-    assert {uid: made.granted[uid] for uid in uids} == {uid: {serving[uid]} for uid in uids}
+    assert made.served_once(keys)
     assert {made.sessions[key]["status"]["startType"] for key in keys} == {"Warm"}
     asked = {pod: agent.asked for pod, agent in made.runners.agents.items() if agent.asked and pod not in earlier}
     assert asked == {pod: ["hello"] for pod in serving.values()}

@@ -105,7 +105,8 @@ class Operators:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, replica: Operator) -> None:
-        environment = {"KUBECONFIG": self._kubeconfig(), "KUBERNETES_SERVICE_HOST": SERVICE_ADDRESS}
+        image = {"PYTHONMALLOC": "malloc"}
+        environment = {"KUBECONFIG": self._kubeconfig(), "KUBERNETES_SERVICE_HOST": SERVICE_ADDRESS, **image}
         while True:
             with replica.log.open("ab") as output:
                 replica.process = await asyncio.create_subprocess_exec(

@@ -1,11 +1,13 @@
 """Five hundred sessions at once, and a leader killed in the middle of them."""
 
+import asyncio
 import signal
 from pathlib import Path
 
 import pytest
 
 from agentsession.kube.resource import AGENTSESSIONS, LEASES, PODS
+from agentsession.memory import PERIOD
 from devcluster.install import NAMESPACE
 
 from .operators import Operator
@@ -15,9 +17,9 @@ pytestmark = pytest.mark.kwok
 
 SESSIONS = 500
 FEW = 20
-KEPT = 2.5
-"""How much more memory a replica may hold when all sessions are gone than when there were a few: what CPython's and
-glibc's allocators keep for later."""
+KEPT = 1.5
+"""How much more memory a replica may hold, a while after all sessions are gone, than when there were a few: pages in
+which something else lives."""
 
 
 async def test_a_leader_killed_among_500_sessions_loses_none_and_doubles_none(tmp_path: Path) -> None:
@@ -33,14 +35,14 @@ async def test_a_leader_killed_among_500_sessions_loses_none_and_doubles_none(tm
         made.operators.send(leader, signal.SIGKILL)
         await made.until(lambda: not made.left("Ready", keys))
 
-        uids = [made.sessions[key]["metadata"]["uid"] for key in keys]
+        assert made.served_once(keys)
         serving = {uid: pod for pod, uid in made.pods.items()}
-        assert {uid: made.granted[uid] for uid in uids} == {uid: {serving[uid]} for uid in uids}
+        runners = [serving[made.sessions[key]["metadata"]["uid"]] for key in keys]
 
         made.runners.free.set()
         await made.until(lambda: not made.left("Finished", keys))
         assert all(made.reads(key, "Completed") for key in keys)
-        assert [made.runners.agents[serving[uid]].asked for uid in uids] == [["hello"]] * SESSIONS
+        assert [made.runners.agents[runner].asked for runner in runners] == [["hello"]] * SESSIONS
         await made.delete(keys)
 
         assert (await made.api.list(PODS, label_selector=OURS)).items == []
@@ -48,7 +50,9 @@ async def test_a_leader_killed_among_500_sessions_loses_none_and_doubles_none(tm
         assert len((await made.api.list(LEASES, namespace=NAMESPACE)).items) == 1
         last = await made.operators.leader()
         assert await made.operators.metric(last, "agentsession_queue_depth") == 0
-        assert await _memory(made, last) < KEPT * before[last.url]
+        async with asyncio.timeout(3 * PERIOD):
+            while await _memory(made, last) > KEPT * before[last.url]:
+                await asyncio.sleep(1)
 
 
 async def _through(made: World, count: int, prefix: str) -> None:

@@ -90,6 +90,12 @@ class World:
             while not condition():
                 await self._news.wait()
 
+    def served_once(self, keys: list[Key]) -> bool:
+        """Whether each of them has one runner, which is the only one that was ever granted it."""
+        uids = {uid_of(self.sessions[key]) for key in keys}
+        serving = {owner: pod for pod, owner in self.pods.items() if owner in uids}
+        return {uid: self.granted[uid] for uid in uids} == {uid: {serving[uid]} for uid in uids}
+
     def reads(self, key: Key, reason: str) -> bool:
         """Whether a condition of the session has that reason."""
         conditions = self.sessions[key].get("status", {}).get("conditions", [])

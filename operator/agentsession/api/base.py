@@ -56,7 +56,11 @@ class StatusModel(BaseModel):
     """A part of a status. Unknown fields are dropped, so that an older operator reads a newer status."""
 
     model_config = ConfigDict(
-        extra="ignore", hide_input_in_errors=True, alias_generator=to_camel, populate_by_name=True
+        extra="ignore",
+        hide_input_in_errors=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        cache_strings="keys",
     )
 
 

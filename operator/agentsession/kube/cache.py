@@ -1,11 +1,11 @@
 """What the API server last told about one kind. Updated synchronously by watches and by the answers to own writes."""
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from agentsession.kube.objects import Key, KubeObject, key_of, resource_version_of, uid_of
+from agentsession.kube.remembered import Remembered
 
-REMEMBERED_DELETIONS = 10_000
 Changed = Callable[[Key, KubeObject | None], None]
 """Told of each change, with the object as last seen: also of one that was deleted, unless only a list found that."""
 
@@ -21,10 +21,13 @@ class Store:
         self.synced = False
         """Whether a complete list has been seen: before that, absence means nothing."""
         self._index = index
+        self.gone: Callable[[KubeObject], None] = lambda _: None
+        """Told of each object that was deleted, for who remembers something of it."""
         self._keeps: Callable[[Key], bool] = lambda _: True
         self._objects: dict[Key, KubeObject] = {}
         self._indices: dict[tuple[str, ...], dict[Key, None]] = defaultdict(dict)
-        self._deleted: OrderedDict[str, int] = OrderedDict()
+        self._deleted = Remembered()
+        """By uid, the version at which it was gone."""
 
     def observe(self, event_type: str | None, obj: KubeObject) -> bool:
         """Take in one watch event (`DELETED`, or any other type for a state); say whether that changed anything."""
@@ -33,9 +36,9 @@ class Store:
             return self._forget(key, uid, version)
         if not self._keeps(key):
             return False
-        if version is not None and version <= self._deleted.get(uid, 0):
-            return False
         known = self._objects.get(key)
+        if version is not None and version <= self._deleted.number(uid):
+            return False
         if known is not None:
             if not _supersedes(obj, known):
                 return False
@@ -103,9 +106,7 @@ class Store:
     def _forget(self, key: Key, uid: str, version: int | None) -> bool:
         """Drop what was gone at that version. An object that leaves a label selector may enter it again."""
         if version is not None:
-            self._deleted[uid] = version
-            if len(self._deleted) > REMEMBERED_DELETIONS:
-                self._deleted.popitem(last=False)
+            self._deleted.note(uid, version)
         known = self._objects.get(key)
         if known is None or uid_of(known) != uid:
             return False
@@ -113,6 +114,7 @@ class Store:
         if version is not None and known_version is not None and known_version > version:
             return False
         self._remove(key, known)
+        self.gone(known)
         return True
 
     def _remove(self, key: Key, obj: KubeObject) -> None:

@@ -1,7 +1,7 @@
 """The caches that controllers read; the watches fill them, and the answers to the operator's own writes."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from agentsession.kube.cache import Store
 from agentsession.kube.objects import Key, KubeObject, condition_of, key_of, labels_of
@@ -63,6 +63,10 @@ class Caches:
         for store in (self.sessions, self.pools, self.tenants, self.pods, self.policies, self.accounts, self.claims):
             store.keep_only(lambda key: owns(key[0]))
         self.namespaces.keep_only(lambda key: owns(key[1]))
+
+    def __len__(self) -> int:
+        """Objects of all kinds."""
+        return sum(len(getattr(self, item.name)) for item in fields(self))
 
     def waiting(self, namespace: str, reason: str) -> list[KubeObject]:
         """The namespace's sessions that give this reason for not being ready."""

@@ -252,7 +252,7 @@ class ApiClient:
                 code = response.status
                 if code >= 300:
                     raise await _error(response, is_write=is_write)
-                answer: dict[str, Any] = from_json(await response.read())
+                answer: dict[str, Any] = from_json(await response.read(), cache_strings="keys")
                 return _read(answer)
         except aiohttp.ClientConnectorError as error:
             raise errors.UnreachableError(0, "Unreachable", f"{method} {url.path}: {error}") from error
@@ -277,7 +277,7 @@ def _read(obj: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event(line: bytes) -> WatchEvent:
-    event = cast(WatchEvent, from_json(line))
+    event = cast(WatchEvent, from_json(line, cache_strings="keys"))
     if event["type"] != "ERROR":
         _read(cast(dict[str, Any], event["object"]))
     return event

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+import math
 import socket
 import uuid
-from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError
 from agentsession.kube.objects import KubeObject, key_of, metadata_of, uid_of
+from agentsession.kube.remembered import Remembered
 from agentsession.kube.resource import EVENTS
 
 CONTROLLER = "agentsession.io/operator"
@@ -48,7 +49,7 @@ class EventRecorder:
         self._client = client
         self._instance = socket.gethostname()
         self._queue: asyncio.Queue[KubeObject] = asyncio.Queue(QUEUE_SIZE)
-        self._told: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._quiet_until = Remembered()
         self._spent_until: dict[str, float] = {}
 
     def record(self, obj: KubeObject, severity: Severity, reason: str, message: str) -> None:
@@ -59,7 +60,7 @@ class EventRecorder:
         now = asyncio.get_running_loop().time()
         event = build_event(obj, severity, reason, message, self._instance)
         fact = (uid_of(obj), reason, event["note"])
-        if now - self._told.get(fact, float("-inf")) < REPEAT_AFTER:
+        if now < self._quiet_until.number(fact):
             return
         if self._queue.full():
             _DROPPED.labels("queue").inc()
@@ -67,10 +68,7 @@ class EventRecorder:
         if not self._within_budget(key_of(obj)[0], now):
             _DROPPED.labels("rate").inc()
             return
-        self._told[fact] = now
-        self._told.move_to_end(fact)
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
+        self._quiet_until.note(fact, math.ceil(now + REPEAT_AFTER))
         self._queue.put_nowait(event)
 
     async def run(self) -> None:

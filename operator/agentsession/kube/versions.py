@@ -36,3 +36,7 @@ class Versions(Generic[T]):
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return made
+
+    def forget(self, obj: KubeObject) -> None:
+        """It is gone."""
+        self._known.pop(uid_of(obj), None)

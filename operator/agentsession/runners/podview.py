@@ -102,6 +102,12 @@ class Views(Versions[PodView]):
 
     def __init__(self, seals: Seals) -> None:
         super().__init__(lambda pod: view(pod, seals), _all_sealed)
+        self._seals = seals
+
+    def forget(self, obj: KubeObject) -> None:
+        """The pod is gone."""
+        super().forget(obj)
+        self._seals.forget(annotations_of(obj).values())
 
 
 def view(pod: Mapping[str, object], seals: Seals) -> PodView:

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 from agentsession.api.session import FIRST_TURN, AgentSession, Result, Turn
 from agentsession_runner.protocol import State, TurnState
@@ -53,7 +52,6 @@ class Progress:
         return any(turn.state == "Failed" for turn in self.turns)
 
 
-@lru_cache(4096)
 def turn_uuid(session_uid: str, turn_id: str) -> str:
     """The id under which the agent gets a prompt; the same after any restart."""
     return str(uuid.uuid5(uuid.UUID(session_uid), turn_id))
