@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
 
-RECENT = timedelta(seconds=5)
-"""A runner takes about so long to start: as many claims as came in that time may come before the next one is ready."""
+RECENT = timedelta(seconds=3)
+"""A runner takes so long to start on an idle node: as many claims as came in that time may come before it is ready."""
 
 
 @dataclass(frozen=True)
