@@ -7,7 +7,7 @@ plain `pattern` is not used: the API server would answer with the bare expressio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -75,9 +75,14 @@ class Form:
         """The CEL expression for `self`."""
         return f"self.matches(r'{self.pattern}')"
 
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        """`$` is the very end: `re` would let a newline follow."""
+        return re.compile(re.sub(r"\$$", r"\\Z", self.pattern))
+
     def matches(self, text: str) -> bool:
-        """Whether a text has this form. `$` is the very end: `re` would let a newline follow."""
-        return re.search(re.sub(r"\$$", r"\\Z", self.pattern), text) is not None
+        """Whether a text has this form."""
+        return self._compiled.search(text) is not None
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
