@@ -5,7 +5,6 @@ import json
 import pytest
 
 from agentsession.kube.resource import PODS
-from devcluster.kubectl import kubectl
 
 from .test_healing import said
 from .world import SECONDS, Team, reason
@@ -19,10 +18,7 @@ async def test_a_drained_node_explains_the_end(team: Team) -> None:
     await team.model_sent(1)
     pod = await team.pod(await team.session("s"))
     assert pod is not None
-    name = pod["metadata"]["name"]
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": team.namespace}}
-    path = f"/api/v1/namespaces/{team.namespace}/pods/{name}/eviction"
-    kubectl(team.world.installed.kubeconfig, "create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    team.evict(pod["metadata"]["name"])
     done = await team.finished("s")
     assert reason(done, "Finished") == "RunnerEvicted"
     assert "EvictionByEvictionAPI" in said(done, "Finished").message

@@ -24,6 +24,7 @@ from agentsession.resources.names import RUNNER_CONTAINER, runner_pod_name
 from devcluster import binaries
 from devcluster.demo import scene
 from devcluster.install import NAMESPACE as SYSTEM
+from devcluster.kubectl import kubectl
 from tests.kube.kinds import ROLE_BINDINGS, ROLES
 
 T = TypeVar("T")
@@ -102,8 +103,8 @@ class World:
 
     def execute(self, namespace: str, pod: str, *command: str, container: str = RUNNER_CONTAINER) -> Finished:
         """Run a command in a container, as its own user: exactly what a process in it could do."""
-        kubectl = binaries.resolve(["kubectl"])["kubectl"]
-        line = [str(kubectl), "--kubeconfig", str(self.installed.kubeconfig), "exec", "-n", namespace, pod]
+        program = binaries.resolve(["kubectl"])["kubectl"]
+        line = [str(program), "--kubeconfig", str(self.installed.kubeconfig), "exec", "-n", namespace, pod]
         done = subprocess.run([*line, "-c", container, "--", *command], capture_output=True, text=True, check=False)
         return Finished(done.returncode, done.stdout, done.stderr)
 
@@ -221,6 +222,12 @@ class Team:
         except NotFoundError:
             return False
         return True
+
+    def evict(self, pod: str) -> None:
+        """What draining its node does to a pod."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.namespace}}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        kubectl(self.world.installed.kubeconfig, "create", "--raw", path, "-f", "-", stdin=json.dumps(body))
 
     async def model_sent(self, requests: int) -> None:
         """Wait until the model was asked so often."""

@@ -8,7 +8,7 @@ import pytest
 from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
 from agentsession.kube.objects import KubeObject, annotations_of, controller_of, key_of, labels_of, uid_of
-from agentsession.kube.resource import AGENTPOOLS, EVENTS, PODS
+from agentsession.kube.resource import AGENTPOOLS, AGENTTENANTS, EVENTS, PODS
 from agentsession.resources.names import GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, SESSION_LABEL
 from agentsession_runner.session import Session
 from tests.sessions.inprocess import SECONDS, Place, World
@@ -201,3 +201,14 @@ async def test_fewer_are_wanted(world: World, nodes: Nodes) -> None:
     await until(world, lambda now: now.status.ready_replicas == 3)
     await world.api.merge_patch(AGENTPOOLS, (world.namespace, "p"), {"spec": {"replicas": 1}})
     await until(world, lambda now: now.status.replicas == now.status.desired_replicas == 1)
+
+
+async def test_a_tenant_that_is_deleted_ends_who_claimed_and_stops_the_refill(world: World, nodes: Nodes) -> None:
+    await world.pool(1)
+    await nodes.start(1)
+    await until(world, lambda now: now.status.ready_replicas == 1)
+    session = await claim(world)
+    await world.says(session, "Connected")
+    await world.api.delete(AGENTTENANTS, (world.namespace, "default"))
+    await world.says(session, "TenantDeleted")
+    await until(world, lambda now: any(item.reason == "TenantNotFound" for item in now.status.conditions))
