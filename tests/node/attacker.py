@@ -167,21 +167,23 @@ BINDINGS = Resource(
     "validatingadmissionpolicybindings",
     namespaced=False,
 )
-RUNNERS_ARE_THE_OPERATORS = ("", f"{RELEASE}-runners")
+RUNNERS_ARE_THE_OPERATORS = (("", f"{RELEASE}-runners"), ("", f"{RELEASE}-runner-shape"))
 
 
 @asynccontextmanager
 async def impostors_admitted(world: World) -> AsyncIterator[None]:
-    """While the block runs, no policy keeps others than the operator from making runner pods."""
-    binding = await world.api.get(BINDINGS, RUNNERS_ARE_THE_OPERATORS)
-    await world.api.delete(BINDINGS, RUNNERS_ARE_THE_OPERATORS)
+    """While the block runs, no policy keeps others than the operator from making runner pods and changing them."""
+    bindings = [await world.api.get(BINDINGS, key) for key in RUNNERS_ARE_THE_OPERATORS]
+    for key in RUNNERS_ARE_THE_OPERATORS:
+        await world.api.delete(BINDINGS, key)
     place = await world.team(grant=False, secret=False, tenant=False, pod_security="privileged")
     try:
         await _until(world, place.namespace, admitted=True)
         yield
     finally:
-        metadata = {key: binding["metadata"][key] for key in ("name", "labels", "annotations")}
-        await world.api.create(BINDINGS, {**binding, "metadata": metadata})
+        for binding in bindings:
+            metadata = {key: binding["metadata"][key] for key in ("name", "labels", "annotations")}
+            await world.api.create(BINDINGS, {**binding, "metadata": metadata})
         await _until(world, place.namespace, admitted=False)
 
 

@@ -21,6 +21,7 @@ from agentsession.kube.resource import (
     AGENTPOOLS,
     AGENTSESSIONS,
     AGENTTENANTS,
+    EVENTS,
     NAMESPACES,
     NETWORKPOLICIES,
     PODS,
@@ -194,7 +195,9 @@ async def test_who_keeps_files_starts_alone_and_is_told_why(world: World, home: 
     scene = Scene(world, there, Nodes(world))
     await scene.pool()
     session = await scene.session()
-    assert "AgentTenant default has a workspace" in ready(await there.says(session, "ColdStart"))
+    await there.told(session, "ColdStart")
+    notes = [event["note"] for event in (await there.api.list(EVENTS, namespace=home)).items]
+    assert any("AgentTenant default has a workspace" in note for note in notes)
     assert await scene.claimed() == []
 
 

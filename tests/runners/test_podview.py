@@ -54,6 +54,13 @@ def test_what_is_wrong_is_said(name: str, reason: str, says: str) -> None:
     assert "SECRET" not in trouble.message, "what a runner says last may be session text"
 
 
+def test_a_pod_behind_its_gate_is_in_no_trouble() -> None:
+    pod = load("unschedulable")
+    (scheduled,) = [item for item in pod["status"]["conditions"] if item["type"] == "PodScheduled"]
+    scheduled.update(reason="SchedulingGated", message="Scheduling is blocked due to non-empty scheduling gates")
+    assert view(pod, SEALS).trouble is None
+
+
 @pytest.mark.parametrize(
     ("name", "ended", "contained"),
     [

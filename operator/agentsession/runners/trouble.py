@@ -83,8 +83,9 @@ def _waiting(container: ContainerState) -> Trouble | None:
 
 
 def _unscheduled(status: PodStatus) -> Trouble | None:
+    """The scheduler's word; while the pod waits behind its gate, it has none."""
     for condition in status.conditions:
-        if condition.type == "PodScheduled" and condition.status == "False":
+        if condition.type == "PodScheduled" and condition.status == "False" and condition.reason != "SchedulingGated":
             return Trouble("Unschedulable", _line(condition.message) or condition.reason)
     return None
 
