@@ -93,8 +93,9 @@ async def test_no_lie_harms_the_operator_or_another_session(world: World) -> Non
     events = (await world.api.list(EVENTS, namespace=world.namespace)).items
     shown = "".join(texts([*events, *(session.model_dump(mode="json") for session in done.values())]))
     assert {char for char in shown if unicodedata.category(char) in ("Cc", "Cf")} <= {"\n"}
-    for usage in (session.status.usage for session in done.values()):
-        assert usage is not None
+    for name, session in done.items():
+        usage = session.status.usage
+        assert usage is not None, (name, session.status)
         assert (usage.requests, usage.output_tokens) == (2, 7), "not what the egress plane has counted"
     assert written <= WRITES * (len(OUTCOMES) + 1)
     assert {name: _reason(session) for name, session in done.items()} == OUTCOMES
@@ -111,10 +112,11 @@ async def test_no_lie_harms_the_operator_or_another_session(world: World) -> Non
 async def _lie(world: World, stack: AsyncExitStack, liar: liars.Liar) -> tuple[str, AgentSession]:
     name = type(liar).__name__
     session = await world.session(name.lower(), limits={"wallClock": f"{WALL_CLOCK}s"})
-    world.egress.bills(session, requests=2, output=7)
     address = loopback()
     await stack.enter_async_context(liar.listening(address))
-    await world.runs(await world.made(session), address)
+    pod = await world.made(session)
+    world.egress.bills(session, requests=2, output=7)  # not before the operator knows the session
+    await world.runs(pod, address)
     return name, session
 
 
