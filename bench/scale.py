@@ -41,7 +41,7 @@ async def crowd(made: World, count: int, *, killing: bool = False) -> None:
     before = await _samples(made, roles)
     began = time.monotonic()
     with progress.step(f"{count} sessions, to Ready"):
-        keys = await made.create(count, f"crowd{count}")
+        keys = await made.create(count, f"crowd{len(made.moments)}")
         if killing:
             await made.until(lambda: made.left("Ready", keys) <= count // 2, seconds=1800)
             made.operators.send(await made.operators.leader(), signal.SIGKILL)
