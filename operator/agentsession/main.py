@@ -71,7 +71,7 @@ async def run(install: Installation, http_port: int) -> None:
         tasks = [group.create_task(_watch(connection, caches, queues, elector.identity, stop), name="kopf")]
         feeds = [*watches.resyncs(api, caches, queues.changed()), *(reflector.run() for reflector in reflectors)]
         tasks += [group.create_task(feed, name="feed") for feed in feeds]
-        tasks.append(group.create_task(give_back(lambda: len(caches)), name="memory"))
+        tasks.append(group.create_task(give_back(caches.count), name="memory"))
         tasks.append(group.create_task(_lead(api, install, caches, queues, elector, leading), name="lead"))
         await stop.wait()
         for task in tasks:

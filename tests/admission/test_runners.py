@@ -89,7 +89,7 @@ BY_EDITORS: dict[str, tuple[Attack, str]] = {
 async def test_who_edits_the_namespace_cannot_touch_what_makes_a_runner(callers: Callers, attack: str) -> None:
     attempt, says = BY_EDITORS[attack]
     await attempt(callers, await callers.user(OPEN), OPEN)
-    with pytest.raises(ForbiddenError, match=f"agentsession-runner.*{says}"):
+    with pytest.raises(ForbiddenError, match=f"agentsession-(runners|runner-shape)'.*{says}"):
         await attempt(callers, await callers.user(GUARDED), GUARDED)
 
 
@@ -123,7 +123,7 @@ BY_ADMINISTRATORS = {
 async def test_nor_can_who_may_do_everything(callers: Callers, attack: str) -> None:
     attempt, says = BY_ADMINISTRATORS[attack]
     await attempt(callers, callers.admin, OPEN)
-    with pytest.raises(ForbiddenError, match=f"agentsession-runner.*{says}"):
+    with pytest.raises(ForbiddenError, match=f"agentsession-(runners|runner-shape)'.*{says}"):
         await attempt(callers, callers.admin, GUARDED)
 
 

@@ -114,7 +114,7 @@ def endings(installed: Installed) -> dict[str, Ended | BaseException]:
     async def run() -> dict[str, Ended | BaseException]:
         async with entered(installed) as world:
             team = await world.team()
-            await team.tenant_ready()  # a session that comes before tells of that too
+            await team.tenant_says("Ready")  # a session that comes before tells of that too
             return await side_by_side({name: _see(team, name, ending) for name, ending in ENDINGS.items()})
 
     return asyncio.run(run())

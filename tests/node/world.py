@@ -18,7 +18,7 @@ from agentsession.api.tenant import AgentTenant
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
 from agentsession.kube.errors import NotFoundError
-from agentsession.kube.objects import KubeObject, condition_of
+from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, AGENTTENANTS, NAMESPACES, PODS, SECRETS, SERVICES
 from agentsession.resources.names import RUNNER_CONTAINER, runner_pod_name
 from devcluster import binaries
@@ -122,15 +122,6 @@ class Team:
         annotations = {scene.HOSTS: scene.SCRIPTED_HOST}
         metadata = {"name": scene.SECRET, "namespace": self.namespace, "annotations": annotations}
         await self.world.api.create(SECRETS, {**_object("v1", "Secret", metadata), "stringData": {"api-key": self.key}})
-
-    async def tenant_ready(self) -> None:
-        """Wait until its tenant is."""
-        async with asyncio.timeout(SECONDS):
-            while True:
-                tenant = await self.world.api.get(AGENTTENANTS, (self.namespace, "default"))
-                if condition_of(tenant, "Ready")[0] == "True":
-                    return
-                await asyncio.sleep(0.1)
 
     async def give_grant(self) -> None:
         """Let the egress plane read the Secret."""

@@ -64,7 +64,7 @@ class Caches:
             store.keep_only(lambda key: owns(key[0]))
         self.namespaces.keep_only(lambda key: owns(key[1]))
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         """Objects of all kinds."""
         return sum(len(getattr(self, item.name)) for item in fields(self))
 
