@@ -13,7 +13,7 @@ PARTS = {
     "pools": "how many sessions find a runner ready, and what that costs, by how a pool is sized; simulated, a second",
     "scale": "hundreds and thousands of sessions on simulated nodes, failover, ten thousand objects; 15 minutes",
     "sessions": "what a cold session costs on a real node; needs root; 4 minutes, and what the cluster takes",
-    "warm": "from a claim to the first request at the model; a real node, the real CLI; needs root; 3 minutes",
+    "warm": "from a claim to the first request at the model, beside agent-sandbox; a real node; 4 minutes",
 }
 
 

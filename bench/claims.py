@@ -27,10 +27,9 @@ from devcluster.kubectl import kubectl
 from tests.kube.kinds import QUOTAS
 from tests.scale.world import World, world
 
+from .agentsandbox import FRUGAL, GATE
 from .command import ended_in_folder
 from .contenders import (
-    FRUGAL,
-    GATE,
     NAMESPACE,
     POOL,
     Contender,

@@ -1,54 +1,22 @@
 """What is measured side by side: AgentSession's pools and kubernetes-sigs/agent-sandbox, as one client sees both."""
 
 import os
-import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import yaml
-
 from agentsession.kube.client import ApiClient
 from agentsession.kube.objects import KubeObject, condition_of
 from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, Resource
-from devcluster import binaries, components, processes
-from devcluster.components import Component
-from devcluster.kubectl import kubectl
-from tests.kube.kinds import CRDS
 from tests.scale.world import MODEL, NAMESPACES, World
+
+from . import agentsandbox
+from .agentsandbox import made_of
 
 NAMESPACE = NAMESPACES[0]
 POOL = "pool"
-EXTENSIONS = "extensions.agents.x-k8s.io"
-SANDBOXES = Resource("agents.x-k8s.io", "v1beta1", "Sandbox", "sandboxes")
-TEMPLATES = Resource(EXTENSIONS, "v1beta1", "SandboxTemplate", "sandboxtemplates")
-WARM_POOLS = Resource(EXTENSIONS, "v1beta1", "SandboxWarmPool", "sandboxwarmpools")
-CLAIMS = Resource(EXTENSIONS, "v1beta1", "SandboxClaim", "sandboxclaims")
-GATE = (
-    "--kube-api-qps=1000",
-    "--kube-api-burst=2000",
-    "--sandbox-concurrent-workers=50",
-    "--sandbox-claim-concurrent-workers=50",
-)
-"""agent-sandbox as its own gate on kwok runs it, with a burst that fits that rate."""
-FRUGAL = (
-    *GATE,
-    "--disable-claim-events",
-    "--disable-claim-observability-annotations",
-    "--sandbox-write-behind-window=250ms",
-)
-"""With the flags that its documentation names to save writes."""
-RESTRICTED = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "runAsNonRoot": True,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-"""What the namespace asks of every pod."""
-CONTROLLER = "agent-sandbox"
-PORT = 28911
 
 
 class Contender(Protocol):
@@ -98,10 +66,10 @@ class AgentSession:
     claims: Resource = AGENTSESSIONS
 
     def pool(self, size: int) -> KubeObject:
-        return _object(self.pools, POOL, {"replicas": size, "template": {"agent": {"model": MODEL}}})
+        return made_of(self.pools, NAMESPACE, POOL, {"replicas": size, "template": {"agent": {"model": MODEL}}})
 
     def claim(self, name: str) -> KubeObject:
-        return _object(self.claims, name, {"poolRef": {"name": POOL}, "prompt": "hello"})
+        return made_of(self.claims, NAMESPACE, name, {"poolRef": {"name": POOL}, "prompt": "hello"})
 
 
 @dataclass(frozen=True)
@@ -110,14 +78,14 @@ class AgentSandbox:
 
     pid: int
     name: str
-    pools: Resource = WARM_POOLS
-    claims: Resource = CLAIMS
+    pools: Resource = agentsandbox.WARM_POOLS
+    claims: Resource = agentsandbox.CLAIMS
 
     def pool(self, size: int) -> KubeObject:
-        return _object(self.pools, POOL, {"replicas": size, "sandboxTemplateRef": {"name": POOL}})
+        return agentsandbox.pool(NAMESPACE, POOL, size)
 
     def claim(self, name: str) -> KubeObject:
-        return _object(self.claims, name, {"warmPoolRef": {"name": POOL}})
+        return agentsandbox.claim(NAMESPACE, name, POOL)
 
 
 @asynccontextmanager
@@ -135,23 +103,13 @@ async def agent_session(world: World) -> AsyncIterator[Contender]:
 
 @asynccontextmanager
 async def agent_sandbox(world: World, flags: tuple[str, ...], name: str) -> AsyncIterator[Contender]:
-    """Its controller, built from its Go module at the pinned version, with its own CRDs, as administrator."""
-    made = world.operators.made
-    for crd in _crds():
-        await world.api.apply(CRDS, crd)
-    kubectl(made.kubeconfig, "wait", "--for=condition=Established", "customresourcedefinition", "--all")
-    listens = (f"--metrics-bind-address=127.0.0.1:{PORT}", f"--health-probe-bind-address=127.0.0.1:{PORT + 1}")
-    program = str(binaries.resolve(["agent-sandbox-controller"])["agent-sandbox-controller"])
-    argv = (program, f"--kubeconfig={made.kubeconfig}", "--extensions", "--leader-elect=false", *listens, *flags)
-    controller = Component(CONTROLLER, argv, f"http://127.0.0.1:{PORT + 1}/readyz")
-    components.ensure(made, [controller], die_with_parent=True)
-    container = {"name": "agent", "image": "images.invalid/agent:1", "securityContext": RESTRICTED}
-    template = {"podTemplate": {"spec": {"containers": [container]}}}
-    await world.api.apply(TEMPLATES, _object(TEMPLATES, POOL, template))
-    try:
-        yield AgentSandbox(processes.components(made.root)[CONTROLLER].pid, name)
-    finally:
-        processes.kill(made.root, CONTROLLER.__eq__)
+    """Its controller, as administrator."""
+    container = {"name": "agent", "image": "images.invalid/agent:1", "securityContext": agentsandbox.RESTRICTED}
+    async with agentsandbox.controller(world.operators.made, world.api, flags) as pid:
+        await world.api.apply(
+            agentsandbox.TEMPLATES, agentsandbox.template(NAMESPACE, POOL, {"containers": [container]})
+        )
+        yield AgentSandbox(pid, name)
 
 
 async def ready_in_pool(api: ApiClient, contender: Contender) -> int:
@@ -164,15 +122,3 @@ def cpu_seconds(pid: int) -> float:
     """User and system time that the process has used, all threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _crds() -> list[KubeObject]:
-    family = binaries.GO_MODULES / "agent-sandbox"
-    command = ("go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/agent-sandbox")
-    module = subprocess.run(command, cwd=family, capture_output=True, text=True, check=True).stdout.strip()
-    return [yaml.safe_load(path.read_text()) for path in sorted(Path(module, "k8s/crds").glob("*.yaml"))]
-
-
-def _object(kind: Resource, name: str, spec: Mapping[str, object]) -> KubeObject:
-    metadata = {"namespace": NAMESPACE, "name": name}
-    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec}

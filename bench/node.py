@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import aiohttp
@@ -16,14 +17,24 @@ from agentsession.kube.resource import LEASES, PODS
 from devcluster import cluster, images, install, progress, project, settings
 from devcluster.demo import scene
 from devcluster.kubectl import kubectl
+from devcluster.layout import Layout
 
 NAMESPACE = "agentsession-bench"
 SCRAPED_PORT = 8081
+MODEL_REQUESTS = "/api/v1/namespaces/scripted-model/services/scripted-model:8000/proxy/_requests"
 WRITES = {"create", "apply", "apply_status", "merge_patch", "json_patch", "delete"}
 
 
-def set_up(at_once: int) -> Path:
-    """Cluster up, images loaded, scripted model running, chart installed with a tenant in NAMESPACE; the kubeconfig."""
+@dataclass(frozen=True)
+class Prepared:
+    """A cluster with the product in it, and the image of its runners."""
+
+    cluster: Layout
+    runner: str
+
+
+def set_up(at_once: int) -> Prepared:
+    """Cluster up, images loaded, scripted model running, chart installed with a tenant in NAMESPACE."""
     made = cluster.up(settings.state_dir())
     built = project.build(project.DOCKERFILES)
     for image in built.values():
@@ -40,17 +51,17 @@ def set_up(at_once: int) -> Path:
     wanted = install.image_values(built["operator"].reference, built["runner"].reference)
     values: dict[str, object] = {"upstreams": [scene.REAL_API, scene.SCRIPTED_API], "tenants": [tenant]}
     install.install(made.kubeconfig, install.merge(install.SMALL, wanted, values))
-    return made.kubeconfig
+    return Prepared(made, built["runner"].reference)
 
 
-def measured(at_once: int, measure: Callable[[Path], Coroutine[None, None, None]]) -> None:
+def measured(at_once: int, measure: Callable[[Prepared], Coroutine[None, None, None]]) -> None:
     """Measure on the node that `set_up` makes ready, among no sessions and pools of an earlier run; and leave none."""
-    kubeconfig = set_up(at_once)
-    _forget(kubeconfig)
+    prepared = set_up(at_once)
+    _forget(prepared.cluster.kubeconfig)
     try:
-        asyncio.run(measure(kubeconfig))
+        asyncio.run(measure(prepared))
     finally:
-        _forget(kubeconfig)
+        _forget(prepared.cluster.kubeconfig)
 
 
 def _forget(kubeconfig: Path) -> None:
@@ -112,6 +123,17 @@ class Node:
         }
         async with self._http.get(url) as response:
             return (await response.text()).splitlines() if response.status == 200 else []
+
+    async def forget_requests(self) -> None:
+        """Have the scripted model know of no request."""
+        async with self._http.delete(URL(self._server + MODEL_REQUESTS), raise_for_status=True):
+            pass
+
+    async def first_request(self) -> float:
+        """When the scripted model got the first one since, in seconds since the epoch."""
+        async with self._http.get(URL(self._server + MODEL_REQUESTS), raise_for_status=True) as response:
+            found = [item for item in await response.json() if item["path"] == "/v1/messages"]
+        return datetime.fromisoformat(found[0]["time"]).timestamp()
 
     async def _component(self, name: str) -> list[str]:
         selector = f"app.kubernetes.io/component={name}"

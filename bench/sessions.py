@@ -10,7 +10,6 @@ import random
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS
@@ -19,7 +18,7 @@ from devcluster.demo import scene
 
 from .command import ended
 from .figures import Batch, report
-from .node import NAMESPACE, Node, measured
+from .node import NAMESPACE, Node, Prepared, measured
 from .timeline import SessionFailedError, Timeline
 
 PROMPT = "[[say: done]]"
@@ -70,9 +69,9 @@ def _session(name: str) -> KubeObject:
     }
 
 
-async def run(args: argparse.Namespace, kubeconfig: Path) -> None:
+async def run(args: argparse.Namespace, prepared: Prepared) -> None:
     """Measure and print."""
-    async with Node.of(kubeconfig) as node, asyncio.TaskGroup() as group:
+    async with Node.of(prepared.cluster.kubeconfig) as node, asyncio.TaskGroup() as group:
         timeline, watching = Timeline(node), asyncio.Event()
         following = group.create_task(timeline.follow(watching.set))
         await watching.wait()
