@@ -10,8 +10,8 @@ from agentsession.api.base import is_true
 from agentsession.api.conditions import FINISHED
 from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.keys.grant import claimed_session
-from agentsession.kube.objects import KubeObject, key_of, labels_of, owner_uid, uid_of
-from agentsession.resources.names import GRANT_ANNOTATION, POOL_LABEL, TENANT_LABEL
+from agentsession.kube.objects import KubeObject, annotations_of, key_of, labels_of, owner_uid, uid_of
+from agentsession.resources.names import GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, POOL_LABEL, TENANT_LABEL
 
 from .objects import Event
 from .plane import Plane
@@ -101,12 +101,14 @@ class History:
 
     def _judge_pod(self, kind: str, pod: KubeObject, before: KubeObject | None) -> None:
         name, uid, tenant = pod["metadata"]["name"], uid_of(pod), labels_of(pod).get(TENANT_LABEL, "")
-        grant = pod["metadata"].get("annotations", {}).get(GRANT_ANNOTATION)
+        grant = annotations_of(pod).get(GRANT_ANNOTATION)
         if self._grants.setdefault(uid, grant or "") not in ("", grant):
             self.broken(f"the grant of pod {name} was changed")
         if grant and not self._grants[uid]:
             self._grants[uid] = grant
             self._say(f"    pod {name} is granted to session {self.session_of(uid)}")
+        if pod["spec"].get("nodeName") and not grant and MEMBERSHIP_ANNOTATION not in annotations_of(pod):
+            self.broken(f"pod {name} is on a node, and nobody has signed it")
         if kind == "ADDED":
             self._say(f"    pod {name} appears")
             if POOL_LABEL in labels_of(pod):

@@ -14,6 +14,7 @@ from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, 
 from agentsession.resources.names import NETWORK_POLICY
 from tests.kube.faults import Fault, Lose, Rule
 
+from .objects import gated
 from .podstatus import FAILURES
 from .runner import Runner
 from .world import NAMESPACE, World
@@ -204,7 +205,7 @@ async def kubelets_work(world: World, number: int) -> bool:
     dead = [pod for pod in world.pods() if world.nodes.dead(pod)]
     for pod in dead[: number - len(pods)]:
         await world.nodes.fail(pod, "Exited")
-    waiting = [pod for pod in world.pods() if pod["status"]["phase"] == "Pending"]
+    waiting = [pod for pod in world.pods() if pod["status"]["phase"] == "Pending" and not gated(pod)]
     for pod in waiting[: max(0, number - len(pods) - len(dead))]:
         await world.nodes.start(pod)
     for pod in world.pods():

@@ -12,6 +12,8 @@ import pytest
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
+from agentsession.kube.objects import KubeObject
+from agentsession.kube.resource import PODS, Resource
 from agentsession.pools import act as pools_act
 from agentsession.resources.claim import Operation, claim_patch
 from agentsession.runners.client import RunnerClient
@@ -115,6 +117,18 @@ def _delete_whatever_the_runner_does_now(patch: pytest.MonkeyPatch) -> None:
             await delete_pod(self._api, self._caches.pods, (namespace, pod.name), pod.uid)
 
     patch.setattr(pools_act.Actor, "delete", careless)
+
+
+def _make_runners_without_a_gate(patch: pytest.MonkeyPatch) -> None:
+    """They get to a node as soon as they are there."""
+    create = ApiClient.create
+
+    async def open_(self: ApiClient, resource: Resource, body: KubeObject) -> KubeObject:
+        if resource == PODS:
+            body = {**body, "spec": {**body["spec"], "schedulingGates": []}}
+        return await create(self, resource, body)
+
+    patch.setattr(ApiClient, "create", open_)
 
 
 MUTATIONS: Mapping[str, Break] = {

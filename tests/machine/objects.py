@@ -161,7 +161,7 @@ class Objects:
     def bind(self, key: Key, uid: str, node: str) -> None:
         """Give a pod its node. Raises StatusError 404, 409."""
         pod = self.get("pods", key)
-        if uid_of(pod) != uid or is_terminating(pod) or pod["spec"].get("nodeName"):
+        if uid_of(pod) != uid or is_terminating(pod) or pod["spec"].get("nodeName") or gated(pod):
             raise StatusError(409, "Conflict", "the pod cannot be assigned to a node")
         self._commit("pods", key, "MODIFIED", {**pod, "spec": {**pod["spec"], "nodeName": node}}, pod)
 
@@ -189,6 +189,11 @@ class Objects:
         self._events.setdefault(plural, []).append(event)
         self._committed(plural, event)
         return obj
+
+
+def gated(pod: KubeObject) -> bool:
+    """Whether no scheduler may give it a node yet."""
+    return bool(pod["spec"].get("schedulingGates"))
 
 
 def matching(selector: str) -> Callable[[KubeObject], bool]:
@@ -221,7 +226,12 @@ def _admitted(plural: str, obj: dict[str, Any]) -> KubeObject:
 
 
 def _may_become(old: KubeObject, new: KubeObject) -> None:
-    """The control side changes a pod's deadline only, and that may only become shorter. Raises StatusError 422."""
+    """The control side changes two fields of a pod's spec: gates may only go, and the deadline only become shorter.
+
+    Raises StatusError 422.
+    """
+    if not all(gate in old["spec"].get("schedulingGates", ()) for gate in new["spec"].get("schedulingGates", ())):
+        raise StatusError(422, "Invalid", "spec.schedulingGates: only deletion is allowed")
     field = "activeDeadlineSeconds"
     before, after = old["spec"].get(field), new["spec"].get(field)
     if before == after:

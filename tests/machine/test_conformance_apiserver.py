@@ -19,6 +19,7 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ApiError, GoneError, from_status
 from agentsession.kube.objects import KubeObject, is_terminating, key_of, uid_of
 from agentsession.kube.resource import AGENTSESSIONS, CONFIGMAPS, NAMESPACES, PODS, Resource
+from agentsession.resources.release import GATE
 from tests.sessions.inprocess import serve_kinds
 
 from .apiserver import ApiServer
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.apiserver
 
 STEPS = 120
 NAMES = ("a", "b")
-SHOWN = ("prompt", "suspend", "limits", "nodeName", "activeDeadlineSeconds")
+SHOWN = ("prompt", "suspend", "limits", "nodeName", "schedulingGates", "activeDeadlineSeconds")
 """Fields of specs that are compared."""
 
 
@@ -77,8 +78,11 @@ def body(resource: Resource, namespace: str, name: str, value: str) -> KubeObjec
     if resource == CONFIGMAPS:
         return made | {"data": {"value": value}}
     if resource == PODS:
-        node = {"nodeName": "nowhere"} if value == "x" else {}  # a pod on a node takes its time to go
-        spec: dict[str, Any] = {"containers": [{"name": "c", "image": "i"}], "schedulerName": "none", **node}
+        spec: dict[str, Any] = {"containers": [{"name": "c", "image": "i"}], "schedulerName": "none"}
+        if value == "x":
+            spec["nodeName"] = "nowhere"  # a pod on a node takes its time to go
+        elif value == "y":
+            spec["schedulingGates"] = [{"name": GATE}]
         return made | {"spec": spec}
     assert resource.api_version == API_VERSION
     return made | {"spec": {"prompt": value, "agent": {"model": "m"}}}
@@ -115,6 +119,8 @@ def request(pick: random.Random) -> tuple[str, Callable[[Side], Awaitable[Any]]]
                 patch: dict[str, Any] = {"metadata": {**metadata, "labels": {"value": value, "gone": None}}}
                 if resource == AGENTSESSIONS:
                     patch["metadata"]["annotations"] = {"new": new}
+                if resource == PODS and age:
+                    patch["spec"] = {"schedulingGates": None if age == 1 else [{"name": GATE}]}
                 return side.show(resource, await api.merge_patch(resource, key, patch))
             case "claim":
                 claim: list[dict[str, object]] = [

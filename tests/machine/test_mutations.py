@@ -25,6 +25,7 @@ SAYS = {
     "offer what is being claimed": "are the most",
     "fill a pool by what watches tell": "unclaimed runners",
     "delete whatever the runner does now": "after a session has claimed it",
+    "make runners without a gate": "nobody has signed it",
 }
 """By mutation: what is said of it. With all controls in place nothing is said, as test_machine.py and the run below
 show."""
