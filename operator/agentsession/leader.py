@@ -26,6 +26,7 @@ from agentsession.runners.client import RunnerClient
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import Views
 from agentsession.runners.premises import Premises
+from agentsession.runners.tickets import Tickets
 from agentsession.sessions.act import Actor
 from agentsession.sessions.controller import SessionController
 from agentsession.sessions.observe import Observer
@@ -86,7 +87,18 @@ class Leader:
         self.sessions = SessionController(
             api,
             caches,
-            Observer(api, caches, self.listeners, self.meters, install, surroundings, views, starting, claimed),
+            Observer(
+                api,
+                caches,
+                self.listeners,
+                self.meters,
+                install,
+                surroundings,
+                views,
+                starting,
+                claimed,
+                Tickets(caches, epoch),
+            ),
             Actor(
                 api,
                 caches,
@@ -106,6 +118,7 @@ class Leader:
             self._recorder,
             install,
             leading,
+            queues.line_changed,
             now,
         )
         premises = Premises(api, caches, install)

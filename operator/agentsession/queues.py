@@ -34,7 +34,7 @@ from agentsession.kube.resource import (
 )
 from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, SESSION_NAMESPACE_LABEL
-from agentsession.runners.claimants import POOL_EXHAUSTED, next_claimants
+from agentsession.runners.claimants import POOL_EXHAUSTED, next_claimants, ticket_of
 from agentsession.runners.deletion import outlives
 from agentsession.runners.podview import view
 from agentsession.sessions.slots import AT_CAPACITY, next_waiting, occupied_by, pods_of, tenant_of
@@ -105,6 +105,8 @@ class Queues:
         pool = pool_of(session) if session is not None else None
         if new and pool is not None and self._sizes_itself(pool):
             self.pools.add(pool)  # it counts who comes
+        if pool is not None and session is not None and ticket_of(session) is not None:
+            self.pools.add_after(pool, SETTLES)  # another hand's change: who waited for it may do so no longer
         known = self._caches.sessions.get(key)
         if known is None or is_terminating(known):
             self._look_after(
@@ -158,6 +160,16 @@ class Queues:
         ready = sum(SESSION_LABEL not in labels_of(pod) and condition_of(pod, READY)[0] == "True" for pod in runners)
         for session in next_claimants(waiting, self._caches.pods.indexed, ready):
             self.sessions.add(key_of(session), Priority.HIGH)
+
+    def line_changed(self, session: KubeObject) -> None:
+        """It has begun to wait for its pool's runner, or does so no longer: if it got none, the next may have it."""
+        key = pool_of(session)
+        pool = self._caches.pools.get(key) if key is not None else None
+        if key is None or pool is None:
+            return
+        self.pools.add_after(key, SETTLES)
+        if condition_of(session, READY)[1] != POOL_EXHAUSTED and not self._caches.pods.indexed(uid_of(session)):
+            self.runner_changed(uid_of(pool))
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
         if self._looks_the_same(key):

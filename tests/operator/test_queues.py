@@ -129,6 +129,35 @@ async def test_a_session_that_is_gone_brings_the_next_that_waits(scene: Scene, t
     assert await scene.changed(AGENTSESSIONS, ("n", "gone"), told) == (["a", "gone", "p1"], [])
 
 
+def waits(name: str, ticket: int, reason: str = "PoolExhausted") -> dict[str, Any]:
+    """For a runner of pool p, or not any more."""
+    made = session(name, reason)
+    made["spec"]["poolRef"] = {"name": "p"}
+    return made | {"status": {**made["status"], "ticket": ticket}}
+
+
+@pytest.mark.parametrize(("now", "brings"), [("PoolExhausted", []), ("TenantAtCapacity", ["next"]), ("Connected", [])])
+async def test_who_begins_to_wait_for_a_pool_or_gives_up_brings_it_and_the_next_if_a_runner_is_left(
+    scene: Scene, now: str, brings: list[str]
+) -> None:
+    scene.has(waits("s", 1, now), waits("next", 2), waits("last", 3))
+    scene.caches.pools.observe("ADDED", body("p"))
+    for name, label in {"ready": {}, "claimed": {SESSION_LABEL: "n-s-uid"}}.items():
+        runner = body(name, status={"conditions": [{"type": "Ready", "status": "True"}]})
+        runner["metadata"]["labels"] = {POOL_LABEL: "n-p-uid", **label}
+        if name == "ready" or now == "Connected":
+            scene.caches.pods.observe("ADDED", runner)
+    scene.queues.line_changed(waits("s", 1, now))
+    assert await asyncio.wait_for(scene.queues.pools.get(), 1) == ("n", "p")
+    assert await names(scene.queues.sessions) == brings
+
+
+async def test_who_waits_for_a_pool_and_is_changed_by_others_brings_it(scene: Scene) -> None:
+    """As by a leader whose last words come late."""
+    assert await scene.changed(AGENTSESSIONS, ("n", "s"), waits("s", 1)) == (["s"], [])
+    assert await asyncio.wait_for(scene.queues.pools.get(), 1) == ("n", "p")
+
+
 async def test_a_pod_that_only_a_resync_missed_brings_all_that_have_not_finished(scene: Scene) -> None:
     scene.has(session("a"), session("b", finished="True"), session("c", finished="False"))
     assert await scene.changed(PODS, ("n", "x"), None) == (["a", "c"], [])

@@ -20,6 +20,7 @@ from agentsession.resources.surroundings import Surroundings
 from agentsession.runners.client import RunnerClient, RunnerError, Target
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import Views
+from agentsession.runners.tickets import Tickets
 from agentsession.sessions.holdup import ABSENT, Claim
 from agentsession.sessions.observe import MAX_PROMPT, Observer
 from agentsession.sessions.observed import Observed
@@ -75,7 +76,16 @@ class Scene:
         meters._asked, meters._knew, meters._strangers = None, None, False
         views = Views(Seals(KEYRING.jwks))
         self.observer = Observer(
-            self.api, self.caches, self.listeners, meters, INSTALL, SURROUNDINGS, views, self.starting, set()
+            self.api,
+            self.caches,
+            self.listeners,
+            meters,
+            INSTALL,
+            SURROUNDINGS,
+            views,
+            self.starting,
+            set(),
+            Tickets(self.caches, 1),
         )
         self.put(self.caches.namespaces, {"metadata": {"name": "n", "uid": "n-1"}})
         self.put(self.caches.policies, network_policy("n", INSTALL))

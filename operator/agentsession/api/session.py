@@ -344,7 +344,7 @@ class AgentSessionStatus(StatusModel):
     ticket: int | None = Field(
         default=None,
         description="Its number among those that wait for a runner of its pool, given once: status.nowServing of the "
-        "AgentPool says whose turn it is.",
+        "AgentPool says whose turn it is. Each leader of the operator begins with a million of its own.",
     )
     start_type: Literal["Cold", "Warm", "Resumed"] | None = None
     timings: Timings = Timings()

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from agentsession.api.base import KubeModel, is_true, spec_errors, to_json
-from agentsession.api.conditions import FINISHED, unready_since
+from agentsession.api.base import KubeModel, condition, is_true, spec_errors, to_json
+from agentsession.api.conditions import FINISHED, READY, unready_since
 from agentsession.api.installation import Installation
 from agentsession.api.session import AgentSession, AgentSessionStatus
 from agentsession.kube.caches import Caches
@@ -18,6 +18,7 @@ from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject, is_terminating, key_of, uid_of
 from agentsession.kube.refusals import explained, next_try
 from agentsession.kube.resource import AGENTSESSIONS
+from agentsession.runners.claimants import POOL_EXHAUSTED
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.trouble import POD_REFUSED, Trouble
 from agentsession.usage.meters import Meters
@@ -54,7 +55,10 @@ class NotLeadingError(Exception):
 
 
 class SessionController:
-    """Reconciles one session at a time per key; see decide.py for what it does and when."""
+    """Reconciles one session at a time per key; see decide.py for what it does and when.
+
+    line_changed: told of a session that has begun to wait for a pool's runner, or does so no longer.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class SessionController:
         recorder: EventRecorder,
         install: Installation,
         leading: Callable[[], bool],
+        line_changed: Callable[[KubeObject], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
@@ -78,6 +83,7 @@ class SessionController:
         self._recorder = recorder
         self._install = install
         self._leading = leading
+        self._line_changed = line_changed
         self._now = now
         self._written: dict[Key, float] = {}
 
@@ -192,6 +198,8 @@ class SessionController:
         )
         self._written[key] = asyncio.get_running_loop().time()
         self._caches.sessions.observe("MODIFIED", written)
+        if _in_line(before) != _in_line(after):
+            self._line_changed(written)
         if after.start_type == "Warm":
             self._actor.claim_told(metadata["uid"])
         metrics.observe(before, after)
@@ -205,3 +213,8 @@ class SessionController:
         self._listeners.forget(key)
         self._meters.forget(key)
         self._written.pop(key, None)
+
+
+def _in_line(status: AgentSessionStatus) -> bool:
+    ready = condition(status.conditions, READY)
+    return ready is not None and ready.reason == POOL_EXHAUSTED

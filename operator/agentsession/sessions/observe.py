@@ -57,6 +57,7 @@ class Observer:
         views: Views,
         starting: Collection[Slot],
         claimed: Collection[str],
+        tickets: Tickets,
     ) -> None:
         self._api = api
         self._caches = caches
@@ -66,7 +67,7 @@ class Observer:
         self._views = views
         self._tenants = Tenants(caches.tenants)
         self._pools = Versions(AgentPool.model_validate)
-        self._tickets = Tickets(caches)
+        self._tickets = tickets
         self._starting = starting
         self._claimed = claimed
         self._surroundings = surroundings
