@@ -8,14 +8,17 @@ from agentsession.api.base import condition, is_true
 from agentsession.api.conditions import FINISHED, RESOLVED_REFS
 from agentsession.api.pool import AgentPool
 from agentsession.api.session import AgentSession
-from agentsession.kube.objects import condition_of, is_terminating, labels_of, owner_uid
-from agentsession.resources.names import TENANT_LABEL
+from agentsession.kube.objects import condition_of, is_terminating, key_of, owner_uid, uid_of
+from agentsession.runners.claimants import POOL_EXHAUSTED
+from agentsession.runners.deletion import outlives
+from agentsession.sessions.offer import pool_key
 
 from .history import reason
 from .moves import MOMENT, PROMPT, kubelets_work
 from .operators import Operator
-from .pools import desired, unclaimed
-from .world import NAMESPACE, World
+from .places import NAMESPACE, payer
+from .pools import admits, desired, unclaimed
+from .world import World
 
 JUMPS = (0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1200, 3600)
 """Seconds, each several times: short ones for retries, long ones for limits."""
@@ -95,7 +98,7 @@ def _restless(world: World) -> Iterator[str]:
     for pod in world.history.pods:
         if owner_uid(pod) in pools and not is_terminating(pod):
             continue
-        owner = owners.get(owner_uid(pod))
+        owner = owners.get(world.history.session_of(uid_of(pod)) or owner_uid(pod))
         if owner is None or is_true(owner.status.conditions, FINISHED) or is_terminating(pod):
             yield f"pod {pod['metadata']['name']} is still there"
 
@@ -108,19 +111,28 @@ def _unfilled(world: World, pool: AgentPool) -> Iterator[str]:
         yield f"pool {name}: generation {pool.metadata.generation} is not observed"
     resolved = condition(status.conditions, RESOLVED_REFS)
     if resolved is not None and resolved.status != "True":
-        if pool.spec.tenant in world.history.tenants:
+        if pool.spec.tenant is None or (NAMESPACE, pool.spec.tenant) in world.history.tenants.all:
             yield f"pool {name} lacks nothing, and says {resolved}"
         return
     most, says = desired(pool), (status.replicas, status.ready_replicas, status.updated_replicas)
     size = status.desired_replicas if pool.spec.scaling.mode == "Auto" else most
     if len(runners) != size or size > most or says != (size, size, size):
         yield f"pool {name} has {len(runners)} runners, is to have {size}, and says {says}"
+    if status.now_serving != (next_ := _now_served(world, pool)):
+        yield f"pool {name} serves ticket {next_} next, and says {status.now_serving}"
     prompt = pool.spec.template.agent.system_prompt == PROMPT
     for pod in runners:
         if condition_of(pod, "Ready")[0] != "True":
             yield f"runner {pod['metadata']['name']} is not ready"
         if (PROMPT in json.dumps(pod["spec"])) != prompt:
             yield f"runner {pod['metadata']['name']} is not of the present template"
+
+
+def _now_served(world: World, pool: AgentPool) -> int | None:
+    """The lowest ticket of those who wait for it."""
+    naming = (session for session in world.history.sessions if pool_key(session) == pool.key)
+    tickets = [session.status.ticket for session in naming if reason(session.status) == POOL_EXHAUSTED]
+    return min(filter(None, tickets), default=None)
 
 
 def _not_at_rest(world: World, session: AgentSession) -> str | None:
@@ -150,14 +162,14 @@ def tenant_keeps(world: World, session: AgentSession) -> bool:
 
 
 def _reasons_to_wait(world: World, session: AgentSession) -> Iterator[str]:
-    tenant = session.spec.tenant_ref.name
-    if tenant not in world.history.tenants:
+    key = session.metadata.namespace, session.spec.tenant_ref.name
+    if (tenant := world.history.tenants.all.get(key)) is None:
         yield "TenantNotFound"
-    if session.spec.pool_ref is not None:
-        pool = next(
-            (each for each in world.history.pools.all if each.metadata.name == session.spec.pool_ref.name), None
-        )
-        if pool is None:
+    if (place := pool_key(session)) is not None:
+        pool = next((each for each in world.history.pools.all if each.key == place), None)
+        if tenant is not None and place[0] not in (key[0], *tenant.spec.shared_pools.namespaces):
+            yield "SharedPoolNotAllowed"
+        if pool is None or not admits(pool, key[0]):
             yield "PoolNotFound"
         elif not unclaimed(world.history.pods, pool.metadata.uid):
             yield "PoolExhausted"
@@ -165,8 +177,8 @@ def _reasons_to_wait(world: World, session: AgentSession) -> Iterator[str]:
         yield "ModelNotAllowed"
     if session.spec.prompt_from is not None and session.spec.prompt_from.config_map_key_ref.name not in world.maps:
         yield "PromptNotFound"
-    running = sum(labels_of(pod).get(TENANT_LABEL) == tenant for pod in world.history.pods)
-    if running >= world.most.get(tenant, 0):
+    running = sum(payer(pod) == key for pod in world.history.pods)
+    if tenant is not None and running >= tenant.spec.sessions.max_concurrent:
         yield "TenantAtCapacity"
 
 
@@ -202,6 +214,7 @@ def _leaks(world: World, leader: Operator) -> Iterator[str]:
         "waits for": (set(leader.queues.sessions._delayed), there),
         "remembers writes of the pool": (set(leader.leader.pools._written), pools),
         "makes runners of the pool": (set(leader.leader.pools._batch), pools),
+        "counts failures of the runner": (set(leader.queues.claimed._failures), set[tuple[str, str]]()),
         "counts failures of the pool": (set(leader.queues.pools._failures), set[tuple[str, str]]()),
     }
     for what, (held, allowed) in holds.items():
@@ -219,8 +232,10 @@ async def _rest(world: World, leader: Operator, what: str) -> None:
             leader.queues.sessions.add(session.key)
         for pool in world.history.pools.all:
             leader.queues.pools.add(pool.key)
-        for tenant in world.history.tenants:
-            leader.queues.tenants.add((NAMESPACE, tenant))
+        for tenant in world.history.tenants.all:
+            leader.queues.tenants.add(tenant)
+        for pod in filter(outlives, world.history.pods):
+            leader.queues.claimed.add(key_of(pod))
         await world.quiet()
     for request in leader.way.seen:
         if not request.startswith("GET"):

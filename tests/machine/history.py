@@ -3,19 +3,22 @@
 Each event is judged when it comes, against all that came before, so nothing that lasted only for a moment is missed.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 
 from agentsession.api.base import is_true
 from agentsession.api.conditions import FINISHED
 from agentsession.api.session import AgentSession, AgentSessionStatus
+from agentsession.api.tenant import AgentTenant
 from agentsession.keys.grant import claimed_session
-from agentsession.kube.objects import KubeObject, annotations_of, key_of, labels_of, owner_uid, uid_of
-from agentsession.resources.names import GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, POOL_LABEL, TENANT_LABEL
+from agentsession.kube.objects import KubeObject, annotations_of, key_of, labels_of, uid_of
+from agentsession.resources.names import GRANT_ANNOTATION, MEMBERSHIP_ANNOTATION, POOL_LABEL
+from agentsession.runners.claimants import POOL_EXHAUSTED
 
 from .objects import Event
 from .plane import Plane
 from .pools import Pools
+from .tenants import Tenants
+from .tickets import Tickets
 
 
 class History:
@@ -26,13 +29,12 @@ class History:
         plane: Plane,
         asked: Mapping[tuple[str, str], int],
         by_leader: Callable[[], bool],
+        calm: Callable[[], bool],
         say: Callable[[str], None],
     ) -> None:
         self.violations: list[str] = []
         self.clock_stepped: Callable[[], bool] = lambda: False
         self.now: Callable[[], float] = lambda: 0.0
-        self.tenant_limits: dict[str, int] = defaultdict(int)
-        """By tenant: the most runners at once that it was ever allowed."""
         self.harmed: set[str] = set()
         """The pods, by uid, to which something has happened that no operator did; and their owners."""
         self.dismissed: set[str] = set()
@@ -42,7 +44,10 @@ class History:
         self._say = say
         self._statuses: dict[str, AgentSessionStatus] = {}
         self._grants: dict[str, str] = {}
-        self.pools = Pools(lambda: self._plane.directory.pods.store, by_leader, self.broken)
+        directory = plane.directory
+        self.tenants = Tenants(directory.tenants.all, lambda: directory.pods.store, by_leader, self.broken)
+        self.pools = Pools(lambda: directory.pods.store, by_leader, self.broken)
+        self._tickets = Tickets(directory.sessions.all, calm, self.broken)
 
     @property
     def sessions(self) -> list[AgentSession]:
@@ -53,11 +58,6 @@ class History:
     def pods(self) -> list[KubeObject]:
         """Those that exist, by name."""
         return sorted(self._plane.directory.pods.store, key=key_of)
-
-    @property
-    def tenants(self) -> set[str]:
-        """The names of those that exist."""
-        return {tenant.metadata.name for tenant in self._plane.directory.tenants.all()}
 
     def session_of(self, pod_uid: str) -> str:
         """The uid of the session that a pod was granted to; empty if it was to none."""
@@ -87,26 +87,30 @@ class History:
             self._judge_deletion(AgentSession.model_validate(obj))
         elif plural == "agentsessions":
             self._judge_session(obj)
-        elif plural == "pods" and kind != "DELETED":
-            self._judge_pod(kind, obj, before)
+        elif plural == "pods":
+            if kind != "DELETED":
+                self._judge_pod(kind, obj, before)
+            self._tickets.runner_changed(kind, obj, self.session_of(uid_of(obj)), self.now())
         elif plural == "agenttenants" and kind != "DELETED":
-            metadata = obj["metadata"]
-            self.tenant_limits[metadata["name"]] = max(
-                self.tenant_limits[metadata["name"]], obj["spec"]["sessions"]["maxConcurrent"]
-            )
-            self._plane.tenant_seen(metadata["namespace"], metadata["name"], metadata["generation"])
-        for uid in {uid_of(obj)} if plural == "agentsessions" else {owner_uid(obj)} if plural == "pods" else ():
-            if len(serving := self._plane.serves(uid)) > 1:
-                self.broken(f"session {uid} has {len(serving)} runners that would be served: {serving}")
+            tenant = AgentTenant.model_validate(obj)
+            self.tenants.changed(tenant)
+            self._plane.tenant_seen(*tenant.key, tenant.metadata.generation)
+        session = {"agentsessions": uid_of(obj), "pods": self.session_of(uid_of(obj))}.get(plural)
+        if session and len(serving := self._plane.serves(session)) > 1:
+            self.broken(f"session {session} has {len(serving)} runners that would be served: {serving}")
 
     def _judge_pod(self, kind: str, pod: KubeObject, before: KubeObject | None) -> None:
-        name, uid, tenant = pod["metadata"]["name"], uid_of(pod), labels_of(pod).get(TENANT_LABEL, "")
+        name, uid = pod["metadata"]["name"], uid_of(pod)
         grant = annotations_of(pod).get(GRANT_ANNOTATION)
         if self._grants.setdefault(uid, grant or "") not in ("", grant):
             self.broken(f"the grant of pod {name} was changed")
         if grant and not self._grants[uid]:
             self._grants[uid] = grant
-            self._say(f"    pod {name} is granted to session {self.session_of(uid)}")
+            session = self._plane.directory.sessions.by_uid(self.session_of(uid))
+            self._say(f"    pod {name} is granted to session {session and session.metadata.name}")
+            self._tickets.runner_changed(kind, pod, self.session_of(uid), self.now())
+            if session is not None and POOL_LABEL in labels_of(pod):
+                self._tickets.claimed(pod, session, self.now())
         if pod["spec"].get("nodeName") and not grant and MEMBERSHIP_ANNOTATION not in annotations_of(pod):
             self.broken(f"pod {name} is on a node, and nobody has signed it")
         if kind == "ADDED":
@@ -115,12 +119,12 @@ class History:
                 self.pools.runner_made(pod)
         if POOL_LABEL in labels_of(pod) and uid not in self.harmed:
             session = self._plane.directory.sessions.by_uid(self.session_of(uid))
-            dismissed = session is None or session.metadata.uid in self.dismissed
-            self.pools.runner_changed(pod, None if dismissed else session, self.now())
-        if tenant and (before is None or TENANT_LABEL not in labels_of(before)):
-            running = sum(labels_of(other).get(TENANT_LABEL) == tenant for other in self._plane.directory.pods.store)
-            if running > self.tenant_limits[tenant]:
-                self.broken(f"tenant {tenant} has {running} runners, {self.tenant_limits[tenant]} are the most")
+            if session is not None and (
+                session.metadata.uid in self.dismissed or not self.tenants.admits(session, key_of(pod)[0])
+            ):
+                session = None
+            self.pools.runner_changed(pod, session, self.now())
+        self.tenants.runner_changed(pod, before)
 
     def _judge_session(self, obj: KubeObject) -> None:
         now, name = AgentSession.model_validate(obj), obj["metadata"]["name"]
@@ -130,6 +134,7 @@ class History:
         for turn in gone:  # what was about to be asked when a session was suspended is asked when it goes on
             if turn.state != "Running" or self._asked[now.metadata.uid, turn.uuid]:
                 self.broken(f"session {name}: turn {turn.id} vanished")
+        self._tickets.session_changed(now, before.ticket, self.now())
         for what in _backwards(before, after):
             self.broken(f"session {name}: {what}")
         if reason(after) == "RunnerLost" and not self._harmed(now.metadata.uid):
@@ -139,7 +144,8 @@ class History:
         if after.observed_generation > now.metadata.generation:
             self.broken(f"session {name}: observedGeneration {after.observed_generation} is of the future")
         if (before.phase, reason(before)) != (after.phase, reason(after)):
-            self._say(f"    session {name} is {after.phase}: {reason(after)}")
+            ticket = f", ticket {after.ticket}" if reason(after) == POOL_EXHAUSTED else ""
+            self._say(f"    session {name} is {after.phase}: {reason(after)}{ticket}")
 
     def _harmed(self, session: str) -> bool:
         return session in self.harmed or any(self.session_of(pod) == session for pod in self.harmed)

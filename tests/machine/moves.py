@@ -9,15 +9,16 @@ from agentsession.api.base import API_VERSION, is_true
 from agentsession.api.conditions import FINISHED
 from agentsession.api.session import AgentSession
 from agentsession.kube.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
-from agentsession.kube.objects import key_of, owner_uid, uid_of
+from agentsession.kube.objects import Key, key_of, owner_uid, uid_of
 from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, CONFIGMAPS, NETWORKPOLICIES, PODS
 from agentsession.resources.names import NETWORK_POLICY
 from tests.kube.faults import Fault, Lose, Rule
 
 from .objects import gated
+from .places import COMMONS, NAMESPACE
 from .podstatus import FAILURES
 from .runner import Runner
-from .world import NAMESPACE, World
+from .world import SHARED, World
 
 NAMES = 16
 """Names for sessions: few, so that they are used again."""
@@ -66,6 +67,7 @@ async def create(
     ttl: int | None,
     pool: str = "",
     exhausted: str = "Wait",
+    namespace: str = NAMESPACE,
 ) -> bool:
     """People create sessions, each with prompts that are nobody else's. model: "" leaves the agent to the pool."""
     used = {session.metadata.name for session in world.history.sessions}
@@ -78,7 +80,8 @@ async def create(
             "limits": limits,
         }
         if pool:
-            spec["poolRef"] = {"name": pool, "onExhausted": exhausted}
+            place = {"namespace": COMMONS} if pool == SHARED else {}
+            spec["poolRef"] = {"name": pool, "onExhausted": exhausted, **place}
         if model or not pool:
             spec["agent"] = {"model": model or "m"}
         if prompt == "inline":
@@ -90,7 +93,7 @@ async def create(
         if ttl is not None:
             spec["ttlSecondsAfterFinished"] = ttl
         with suppress(AlreadyExistsError):  # the history is a moment behind
-            await world.api.create(AGENTSESSIONS, _session(world, name, spec))
+            await world.api.create(AGENTSESSIONS, _session((namespace, name), spec))
     if "there" in world.maps:
         await _put_prompts(world)
     return bool(free)
@@ -149,21 +152,21 @@ async def _dismiss(world: World, session: AgentSession) -> None:
         await world.api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
 
 
-async def configure(world: World, what: str, tenant: str, most: int) -> None:
-    """The platform's people."""
+async def configure(world: World, what: str, tenant: Key, place: str, most: int) -> None:
+    """The platform's people. place: the namespace of the NetworkPolicy."""
     match what:
         case "tenant comes":
             await world.tenant(tenant, most)
         case "tenant goes":
             with suppress(NotFoundError):
-                await world.api.delete(AGENTTENANTS, (NAMESPACE, tenant))
+                await world.api.delete(AGENTTENANTS, tenant)
         case "policy goes":
             with suppress(NotFoundError):
-                await world.api.delete(NETWORKPOLICIES, (NAMESPACE, NETWORK_POLICY))
+                await world.api.delete(NETWORKPOLICIES, (place, NETWORK_POLICY))
         case "policy changes":
             with suppress(NotFoundError):
                 wide: dict[str, Any] = {"spec": {"egress": [{}]}}
-                await world.api.merge_patch(NETWORKPOLICIES, (NAMESPACE, NETWORK_POLICY), wide)
+                await world.api.merge_patch(NETWORKPOLICIES, (place, NETWORK_POLICY), wide)
         case "map comes":
             await _put_prompts(world)
             world.maps.add("there")
@@ -329,7 +332,7 @@ async def _keep_busy(world: World) -> None:
     if len(world.history.sessions) - len(finished) < FEWEST:
         lifecycle = "LongRunning" if next(world.numbers) % 2 else "Ephemeral"
         plain: dict[str, Any] = {"tenant": "default", "prompt": "inline", "model": "", "limits": {}, "ttl": None}
-        plain["pool"] = next((pool.metadata.name for pool in world.history.pools.all), "")
+        plain["pool"] = next((pool.metadata.name for pool in world.history.pools.all if pool.spec.tenant), "")
         await create(world, 2, lifecycle=lifecycle, **plain)
     if len(world.history.sessions) > NAMES - 8:
         for session in finished[:8]:
@@ -390,6 +393,6 @@ async def settle(world: World) -> None:
     await world.quiet()
 
 
-def _session(world: World, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": NAMESPACE}
+def _session(key: Key, spec: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"namespace": key[0], "name": key[1]}
     return {"apiVersion": API_VERSION, "kind": "AgentSession", "metadata": metadata, "spec": spec}

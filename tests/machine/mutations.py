@@ -4,25 +4,34 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from copy import copy
 from datetime import timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from agentsession.api.pool import AgentPool
+from agentsession.api.session import AgentSession
 from agentsession.kube.caches import Caches
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import PODS, Resource
 from agentsession.pools import act as pools_act
+from agentsession.pools.claimed import ClaimedController
+from agentsession.queues import Queues
 from agentsession.resources.claim import Operation, claim_patch
+from agentsession.runners import claimants
 from agentsession.runners.client import RunnerClient
 from agentsession.runners.deletion import delete_pod
 from agentsession.runners.listeners import Listeners
 from agentsession.runners.podview import PodView
+from agentsession.runners.tickets import Tickets
+from agentsession.sessions import acceptance, decide, ends
 from agentsession.sessions import act as sessions_act
-from agentsession.sessions import decide
+from agentsession.sessions import observe as sessions_observe
 from agentsession.sessions.controller import SessionController
+from agentsession.sessions.observe import Observer as SessionObserver
 from agentsession.sessions.plan import Plan
 from agentsession.usage.meters import Meters
 
@@ -129,6 +138,70 @@ def _make_runners_without_a_gate(patch: pytest.MonkeyPatch) -> None:
         return await create(self, resource, body)
 
     patch.setattr(ApiClient, "create", open_)
+
+
+def _know_no_runner_abroad(patch: pytest.MonkeyPatch) -> None:
+    """A session sees what there is in its own namespace."""
+    pods = SessionObserver._pods
+
+    def at_home(self: SessionObserver, session: AgentSession) -> list[tuple[KubeObject, PodView]]:
+        return [pod for pod in pods(self, session) if pod[1].namespace == session.metadata.namespace]
+
+    patch.setattr(SessionObserver, "_pods", at_home)
+
+
+def _leave_runners_abroad(patch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of their sessions."""
+
+    async def nothing(*_: Any) -> None:
+        """No owner takes them along."""
+
+    patch.setattr(ClaimedController, "reconcile", nothing)
+
+
+def _leave_claimed_runners_to_their_pool(patch: pytest.MonkeyPatch) -> None:
+    """It takes them along when it goes."""
+
+    def owned(*what: Any) -> list[Operation]:
+        return [step for step in claim_patch(*what) if step["path"] != "/metadata/ownerReferences"]
+
+    patch.setattr(sessions_act, "claim_patch", owned)
+
+
+def _ask_no_tenant_for_consent(patch: pytest.MonkeyPatch) -> None:
+    """Neither before a claim nor after it."""
+    for module in (acceptance, ends):
+        patch.setattr(module, "not_consented", lambda *_: None)
+
+
+def _let_every_namespace_claim(patch: pytest.MonkeyPatch) -> None:
+    """Also from a pool that does not admit it."""
+    patch.setattr(sessions_observe, "admits", lambda *_: True)
+
+
+def _count_tickets_anew(patch: pytest.MonkeyPatch) -> None:
+    """Each leader from one on."""
+
+    def give(self: Tickets, _: AgentPool) -> int:
+        return len(self._given) + 1
+
+    patch.setattr(Tickets, "_next", give)
+
+
+def _give_another_ticket_each_time(patch: pytest.MonkeyPatch) -> None:
+    """To who has one."""
+    numbers = count(1)
+    patch.setattr(SessionObserver, "_ticket", lambda *_: next(numbers))
+
+
+def _serve_the_last_first(patch: pytest.MonkeyPatch) -> None:
+    """The higher its ticket, the better."""
+    patch.setattr(claimants, "_turn", lambda ticket, *age: (-(ticket or 0), *age))
+
+
+def _tell_no_pool_who_waits(patch: pytest.MonkeyPatch) -> None:
+    """It finds out when something becomes of its runners."""
+    patch.setattr(Queues, "line_changed", lambda *_: None)
 
 
 MUTATIONS: Mapping[str, Break] = {

@@ -26,8 +26,10 @@ from tests.sessions.inprocess import SURROUNDINGS
 
 from .apiserver import ApiServer
 from .clock import OWNER, Clock, SimulatedLoop
+from .places import COMMONS
 from .way import Way
 
+INSTALLED = INSTALL.model_copy(update={"shared_pool_namespaces": [COMMONS]})
 LATENCY = 0.03
 """Seconds at most from a replica to the API server, and back."""
 
@@ -55,6 +57,7 @@ class Operator:
         self.queues = Queues(self.caches)
         self.leader: Leader | None = None
         self.way = Way(around.server, latency=LATENCY, name=name)
+        self.born = around.loop.time()
         self.election = Election(around.lease, name, around.clock.lease_now)
         self._around = around
         self._gained = asyncio.Event()
@@ -134,7 +137,7 @@ class Operator:
 
                 self.leader = Leader(
                     api,
-                    INSTALL,
+                    INSTALLED,
                     self.caches,
                     self.queues,
                     runners,

@@ -12,6 +12,8 @@ from agentsession.kube.objects import KubeObject, is_terminating, labels_of, uid
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL
 from agentsession.sessions.report import leaving
 
+from .places import ALL, payer
+
 JUST = 0.3
 """Seconds in which nothing can have come between a claim and its session that would be a reason to give it up."""
 
@@ -22,6 +24,14 @@ def desired(pool: AgentPool) -> int:
     if scaling.mode == "Fixed":
         return replicas
     return scaling.max if scaling.mode == "Auto" else min(max(replicas, scaling.min), scaling.max)
+
+
+def admits(pool: AgentPool, namespace: str) -> bool:
+    """Whether sessions of that namespace may claim from it: it selects namespaces by name, if at all."""
+    allowed = pool.spec.allowed_namespaces
+    if allowed is None or namespace == pool.metadata.namespace:
+        return namespace == pool.metadata.namespace
+    return allowed.selector.match_labels.get("kubernetes.io/metadata.name", namespace) == namespace
 
 
 def unclaimed(pods: Iterable[KubeObject], pool_uid: str) -> list[KubeObject]:
@@ -58,6 +68,8 @@ class Pools:
         self._by_leader = by_leader
         self._broken = broken
         self._most: dict[str, int] = defaultdict(int)
+        self._admitted: dict[str, set[str]] = defaultdict(set)
+        """The namespaces that each has ever admitted."""
         self._claimed: dict[str, float] = {}
         self._late: set[str] = set()
 
@@ -71,10 +83,13 @@ class Pools:
         self._store.observe(kind, obj)
         pool = AgentPool.model_validate(obj)
         self._most[pool.metadata.uid] = max(self._most[pool.metadata.uid], desired(pool))
+        self._admitted[pool.metadata.uid] |= {namespace for namespace in ALL if admits(pool, namespace)}
 
     def runner_changed(self, pod: KubeObject, session: AgentSession | None, now: float) -> None:
         """A session that has just claimed one keeps it, whatever its pool had in mind. now: seconds."""
         uid, name = uid_of(pod), pod["metadata"]["name"]
+        if (home := payer(pod)[0]) not in self._admitted[labels_of(pod)[POOL_LABEL]]:
+            self._broken(f"runner {name} serves a session of namespace {home}, which its pool has never admitted")
         if SESSION_LABEL in labels_of(pod):
             since = now - self._claimed.setdefault(uid, now)
             if is_terminating(pod) and _wants(session) and since < JUST and not _ended(pod):

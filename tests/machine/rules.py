@@ -12,9 +12,12 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from . import moves
+from agentsession.kube.objects import Key
+
+from . import moves, shared
 from .clock import SimulatedLoop
 from .converged import converge
+from .places import COMMONS, GUESTS, NAMESPACE
 from .podstatus import FAILURES
 from .world import World
 
@@ -22,7 +25,7 @@ ENDLESS = 100_000.0
 """Simulated seconds after which a step hangs."""
 PICK = st.integers(0, 999)
 FEW = st.integers(1, 4)
-TENANTS = st.sampled_from(["default", "default", "default", "other"])
+TENANTS = st.sampled_from([*[(NAMESPACE, "default")] * 3, (NAMESPACE, "other"), (GUESTS, "other")])
 
 
 class Machine(RuleBasedStateMachine):
@@ -112,10 +115,11 @@ class Machine(RuleBasedStateMachine):
             ["tenant comes", "tenant comes", "tenant goes", "policy goes", "policy changes", "map comes", "map goes"]
         ),
         tenant=TENANTS,
+        place=st.sampled_from([NAMESPACE, COMMONS]),
         most=st.integers(1, 6),
     )
-    def configure(self, what: str, tenant: str, most: int) -> None:
-        self.step(f"{what} ({tenant}, {most})", moves.configure, what, tenant, most)
+    def configure(self, what: str, tenant: Key, place: str, most: int) -> None:
+        self.step(f"{what} ({tenant}, {place}, {most})", moves.configure, what, tenant, place, most)
 
     @rule(
         what=st.sampled_from(["comes", "scales", "scales", "rolls out", "goes"]),
@@ -128,6 +132,32 @@ class Machine(RuleBasedStateMachine):
     def pool(self, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str, rush: int) -> None:
         said = f"pool {name} {what} ({replicas}, {scaling}, {prompt}), {rush} sessions come"
         self.step(said, moves.pool, what, name, replicas, scaling, prompt, rush)
+
+    @rule(
+        home=st.sampled_from([NAMESPACE, GUESTS]),
+        tenant=st.sampled_from([*["other"] * 5, "default"]),
+        lifecycle=st.sampled_from(["Ephemeral", "LongRunning"]),
+        exhausted=st.sampled_from(["Wait", "Wait", "ColdStart"]),
+        number=FEW,
+    )
+    def share(self, home: str, tenant: str, lifecycle: str, exhausted: str, number: int) -> None:
+        said = f"{number} sessions of {home}/{tenant} come for a shared runner ({lifecycle}, {exhausted})"
+        self.step(said, shared.come, home, tenant, lifecycle, exhausted, number)
+
+    @rule(
+        what=st.sampled_from(["comes", "scales", "scales", "rolls out", "goes", "admits"]),
+        replicas=st.integers(0, 3),
+        scaling=st.sampled_from([{}, {}, {"mode": "Auto", "max": 3}]),
+        prompt=st.sampled_from(["", moves.PROMPT]),
+        admits=st.sampled_from([shared.ALL, shared.ALL, shared.PEOPLE]),
+    )
+    def shared_pool(self, what: str, **choice: Any) -> None:
+        self.step(f"the shared pool {what}: {choice}", shared.change, what, **choice)
+
+    @rule(home=st.sampled_from([NAMESPACE, GUESTS]), given=st.booleans())
+    def consent(self, home: str, given: bool) -> None:
+        said = "consents" if given else "consents no more"
+        self.step(f"tenant {home}/other {said} to shared pools", shared.consent, (home, "other"), given)
 
     @rule(number=st.integers(1, 8))
     def kubelets_work(self, number: int) -> None:

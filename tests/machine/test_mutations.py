@@ -26,6 +26,15 @@ SAYS = {
     "fill a pool by what watches tell": "unclaimed runners",
     "delete whatever the runner does now": "after a session has claimed it",
     "make runners without a gate": "nobody has signed it",
+    "know no runner abroad": "runners that would be served",
+    "leave runners abroad": "is still there",
+    "leave claimed runners to their pool": "to which nothing had happened",
+    "ask no tenant for consent": "its runner would not be served",
+    "let every namespace claim": "has never admitted",
+    "count tickets anew": "both have ticket",
+    "give another ticket each time": "and now has",
+    "serve the last first": "who were first",
+    "tell no pool who waits": "next, and says",
 }
 """By mutation: what is said of it. With all controls in place nothing is said, as test_machine.py and the run below
 show."""

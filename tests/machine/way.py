@@ -25,6 +25,8 @@ from .patches import JSON
 
 SERVER = "http://api"
 T = TypeVar("T")
+CALM = 10.0
+"""Seconds after which no request is under way that something has happened to."""
 MOST_A_SECOND = 25
 """Writes of one object by one client; what fails is tried again ever later."""
 
@@ -65,6 +67,7 @@ class Way(Faults):
         self._made: Counter[str] = Counter()
         self._latency = latency
         self._flowing = True
+        self._troubled = 0.0
         self._server = server
         self._watches: dict[asyncio.Event, bool] = {}
         """What wakes each, and whether it is to break."""
@@ -76,18 +79,31 @@ class Way(Faults):
     def strike(self, method: str, path: str, query: str, *, watch: bool) -> Fault | None:
         """What happens to this request, which is counted."""
         fault = super().strike(method, path, query, watch=watch)
+        if fault is not None:
+            self._trouble()
         last_words = fault is not None and self.crashing and fault.lose == "answer"
         return replace(fault, delay=self.late) if fault is not None and last_words else fault
 
     def hang(self) -> None:
         """Hold watches up, so that caches grow stale."""
         self._flowing = False
+        self._trouble()
         self._wake()
 
     def flow(self) -> None:
         """Let them go on."""
+        if not self._flowing:
+            self._trouble()
         self._flowing = True
         self._wake()
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing has been lost, late or held up for a while."""
+        return self._flowing and asyncio.get_running_loop().time() - self._troubled > CALM
+
+    def _trouble(self) -> None:
+        self._troubled = asyncio.get_running_loop().time()
 
     def _wake(self) -> None:
         for grown in self._watches:
@@ -95,6 +111,7 @@ class Way(Faults):
 
     def cut_watches(self) -> None:
         """Break every watch that is open."""
+        self._trouble()
         for grown in self._watches:
             self._watches[grown] = True
         self._wake()

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from unittest.mock import patch
 from agentsession.api.base import API_VERSION
 from agentsession.api.session import AgentSession
 from agentsession.keys.keyring import Keyring
-from agentsession.kube.objects import KubeObject, is_terminating
+from agentsession.kube.objects import Key, KubeObject, is_terminating
 from agentsession.kube.resource import AGENTPOOLS, AGENTTENANTS, NAMESPACES
 from agentsession.pools import act
 from tests.kube.faults import Rule
@@ -23,10 +23,12 @@ from .history import History
 from .nodes import Nodes
 from .objects import Event
 from .operators import Operator, Surrounding, elect
+from .places import ALL, COMMONS, GUESTS, NAMESPACE
 from .plane import Plane
-from .way import Way
+from .way import CALM, Way
 
-NAMESPACE = "people"
+SHARED = "shared"
+"""The name of the pool that is."""
 QUIET = 1.0
 """Seconds in which some reconciles, one after another, are through."""
 _WORKERS = logging.getLogger("agentsession.kube.worker")
@@ -45,8 +47,6 @@ class World:
         """Of the sessions that have theirs in a ConfigMap."""
         self.maps: set[str] = set()
         """The ConfigMaps with prompts that exist."""
-        self.most: dict[str, int] = {}
-        """What the tenants' sessions.maxConcurrent says now."""
         self.replicas: list[Operator] = []
         self.api = Way(self.server).client()
         self.plane: Plane
@@ -64,7 +64,7 @@ class World:
         keyring = Keyring.generate(self.clock.now())
         self.plane = await enter(Plane(self.api, keyring, self.clock).running())
         self.nodes = await enter(Nodes(self.api, self.server.objects, self.plane, self.clock).working())
-        self.history = History(self.plane, self.nodes.asked, self._by_leader, self.log.append)
+        self.history = History(self.plane, self.nodes.asked, self._by_leader, self._calm, self.log.append)
         self.history.clock_stepped = lambda: self.clock.stepped
         self.history.now = self.loop.time
         self.nodes.broken, self.nodes.session_of = self.history.broken, self.history.session_of
@@ -75,13 +75,23 @@ class World:
         told = _Told(self.log)
         _WORKERS.addHandler(told)
         self._stack.callback(_WORKERS.removeHandler, told)
-        await self.api.create(NAMESPACES, _object("v1", "Namespace", NAMESPACE))
+        for name in ALL:
+            labels = {"kubernetes.io/metadata.name": name}
+            namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+            await self.api.create(NAMESPACES, namespace)
         await self.ensure_leader()
-        await self.tenant("default", 5)
+        await self.tenant((NAMESPACE, "default"), 5)
+        await self.tenant((NAMESPACE, "other"), 5)
+        await self.tenant((GUESTS, "other"), 5)
         await self.pool("p", 2)
+        await self.pool(SHARED, 1)
 
     def _by_leader(self) -> bool:
         return self.leader is not None and self.server.asks == self.leader.name
+
+    def _calm(self) -> bool:
+        leader = self.leader
+        return leader is not None and self._by_leader() and leader.way.calm and self.loop.time() - leader.born > CALM
 
     def _committed(self, plural: str, event: Event) -> None:
         self.history.committed(plural, event)
@@ -97,24 +107,27 @@ class World:
         """The replica that leads and holds the Lease."""
         return next((replica for replica in self.replicas if replica.leads and not replica.frozen), None)
 
-    async def tenant(self, name: str, most: int) -> None:
-        """Make or change a tenant. One of them can keep what its sessions were told, the other cannot."""
+    async def tenant(self, key: Key, most: int) -> None:
+        """Make or change a tenant. One of them can keep what its sessions were told; the others cannot, and consent to
+        shared pools."""
         provider = {"credentialSecretRef": {"name": "key"}, "models": ["m"]}
         spec: dict[str, Any] = {"provider": provider, "sessions": {"maxConcurrent": most}}
-        if name == "default":
+        if key[1] == "default":
             spec["workspace"] = {}
-        metadata = {"name": name, "namespace": NAMESPACE}
-        body = {"apiVersion": API_VERSION, "kind": "AgentTenant", "metadata": metadata, "spec": spec}
-        await self.api.apply(AGENTTENANTS, body)
-        self.most[name] = most
+        else:
+            spec["sharedPools"] = {"namespaces": [COMMONS]}
+        await self.api.apply(AGENTTENANTS, _object("AgentTenant", key, spec))
 
-    async def pool(self, name: str, replicas: int, prompt: str = "", **scaling: object) -> None:
-        """Make or change a pool. prompt: tells templates apart."""
+    async def pool(
+        self, name: str, replicas: int, prompt: str = "", admits: Mapping[str, Any] | None = None, **scaling: object
+    ) -> None:
+        """Make or change a pool. prompt: tells templates apart. admits: which namespaces, by labels, if it is shared;
+        all if that is not said."""
         agent = {"model": "m", **({"systemPrompt": prompt} if prompt else {})}
-        spec = {"template": {"agent": agent}, "replicas": replicas, "scaling": scaling}
-        metadata = {"name": name, "namespace": NAMESPACE}
-        body = {"apiVersion": API_VERSION, "kind": "AgentPool", "metadata": metadata, "spec": spec}
-        await self.api.apply(AGENTPOOLS, body)
+        spec: dict[str, Any] = {"template": {"agent": agent}, "replicas": replicas, "scaling": scaling}
+        if name == SHARED:
+            spec["allowedNamespaces"] = {"selector": admits or {}}
+        await self.api.apply(AGENTPOOLS, _object("AgentPool", (COMMONS if name == SHARED else NAMESPACE, name), spec))
 
     async def join(self) -> Operator:
         """One more replica."""
@@ -176,6 +189,6 @@ class _Told(logging.Handler):
         self._log.append(f"    {record.getMessage()} {error!r}"[:240])
 
 
-def _object(api_version: str, kind: str, name: str, namespace: str = "") -> dict[str, Any]:
-    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
-    return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
+def _object(kind: str, key: Key, spec: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {"namespace": key[0], "name": key[1]}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
