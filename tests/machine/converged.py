@@ -14,10 +14,12 @@ from agentsession.runners.deletion import outlives
 from agentsession.sessions.offer import pool_key
 
 from .history import reason
-from .moves import MOMENT, PROMPT, kubelets_work
+from .meanwhile import MOMENT
 from .operators import Operator
+from .people import PROMPT
 from .places import NAMESPACE, payer
 from .pools import admits, desired, unclaimed
+from .running import kubelets_work
 from .world import World
 
 JUMPS = (0.5, 1, 2, 5, 10, 30, 60, 300, 600, 1200, 3600)

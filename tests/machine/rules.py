@@ -1,4 +1,5 @@
-"""What can happen, as the rules of a hypothesis state machine; moves.py says what each of them does.
+"""What can happen, as the rules of a hypothesis state machine; people.py, shared.py, running.py, control.py and
+meanwhile.py say what each of them does.
 
 A rule draws all its choices at once and picks from what is there by number. Where nothing is, nothing happens. After
 each step everything is judged that was broken in it, and at the end of an example whether all converges.
@@ -14,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from agentsession.kube.objects import Key
 
-from . import moves, shared
+from . import control, meanwhile, people, running, shared
 from .clock import SimulatedLoop
 from .converged import converge
 from .places import COMMONS, GUESTS, NAMESPACE
@@ -55,7 +56,7 @@ class Machine(RuleBasedStateMachine):
 
     async def _make(self, move: Awaitable[object]) -> object:
         done = await move
-        await moves.meanwhile(self.world, self.made)
+        await meanwhile.meanwhile(self.world, self.made)
         return done
 
     def _judged(self, doing: Coroutine[Any, Any, object]) -> object:
@@ -92,23 +93,23 @@ class Machine(RuleBasedStateMachine):
         number=FEW,
     )
     def create(self, number: int, **choice: Any) -> None:
-        self.step(f"create {number} sessions: {choice}", moves.create, number, **choice)
+        self.step(f"create {number} sessions: {choice}", people.create, number, **choice)
 
     @rule(pick=PICK, number=FEW)
     def follow_up(self, pick: int, number: int) -> None:
-        self.step(f"{number} follow-ups", moves.follow_up, pick, number)
+        self.step(f"{number} follow-ups", people.follow_up, pick, number)
 
     @rule(pick=PICK, limits=st.sampled_from([{"turns": 1}, {"turns": 500}, {"wallClock": "10s"}, {"wallClock": "5m"}]))
     def limit(self, pick: int, limits: dict[str, Any]) -> None:
-        self.step(f"limits: {limits}", moves.limit, pick, limits)
+        self.step(f"limits: {limits}", people.limit, pick, limits)
 
     @rule(pick=PICK, number=FEW)
     def delete(self, pick: int, number: int) -> None:
-        self.step(f"delete {number} sessions", moves.delete, pick, number)
+        self.step(f"delete {number} sessions", people.delete, pick, number)
 
     @rule(pick=PICK, wanted=st.booleans())
     def suspend(self, pick: int, wanted: bool) -> None:
-        self.step("suspend a session" if wanted else "resume a session", moves.suspend, pick, wanted)
+        self.step("suspend a session" if wanted else "resume a session", people.suspend, pick, wanted)
 
     @rule(
         what=st.sampled_from(
@@ -119,19 +120,19 @@ class Machine(RuleBasedStateMachine):
         most=st.integers(1, 6),
     )
     def configure(self, what: str, tenant: Key, place: str, most: int) -> None:
-        self.step(f"{what} ({tenant}, {place}, {most})", moves.configure, what, tenant, place, most)
+        self.step(f"{what} ({tenant}, {place}, {most})", people.configure, what, tenant, place, most)
 
     @rule(
         what=st.sampled_from(["comes", "scales", "scales", "rolls out", "goes"]),
         name=st.sampled_from(["p", "p", "q"]),
         replicas=st.integers(0, 5),
         scaling=st.sampled_from([{}, {}, {"mode": "External", "min": 1, "max": 3}, {"mode": "Auto", "max": 3}]),
-        prompt=st.sampled_from(["", moves.PROMPT]),
+        prompt=st.sampled_from(["", people.PROMPT]),
         rush=st.sampled_from([0, 0, 2]),
     )
     def pool(self, what: str, name: str, replicas: int, scaling: dict[str, Any], prompt: str, rush: int) -> None:
         said = f"pool {name} {what} ({replicas}, {scaling}, {prompt}), {rush} sessions come"
-        self.step(said, moves.pool, what, name, replicas, scaling, prompt, rush)
+        self.step(said, people.pool, what, name, replicas, scaling, prompt, rush)
 
     @rule(
         home=st.sampled_from([NAMESPACE, GUESTS]),
@@ -148,7 +149,7 @@ class Machine(RuleBasedStateMachine):
         what=st.sampled_from(["comes", "scales", "scales", "rolls out", "goes", "admits"]),
         replicas=st.integers(0, 3),
         scaling=st.sampled_from([{}, {}, {"mode": "Auto", "max": 3}]),
-        prompt=st.sampled_from(["", moves.PROMPT]),
+        prompt=st.sampled_from(["", people.PROMPT]),
         admits=st.sampled_from([shared.ALL, shared.ALL, shared.PEOPLE]),
     )
     def shared_pool(self, what: str, **choice: Any) -> None:
@@ -161,57 +162,56 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 8))
     def kubelets_work(self, number: int) -> None:
-        self.step(f"kubelets handle {number} pods", moves.kubelets_work, number)
+        self.step(f"kubelets handle {number} pods", running.kubelets_work, number)
 
     @rule(number=st.integers(1, 8), reason=st.sampled_from(["", "", "", "the model is tired"]))
     def agents_answer(self, number: int, reason: str) -> None:
-        self.step(f"{number} agents answer {reason}", moves.agents_answer, number, reason)
+        self.step(f"{number} agents answer {reason}", running.agents_answer, number, reason)
 
     @rule(
         what=st.sampled_from([*FAILURES, "image missing", "deleted", "force-deleted", "node lost", "killed"]), pick=PICK
     )
     def pod_trouble(self, what: str, pick: int) -> None:
-        self.step(f"a pod is {what}", moves.pod_trouble, what, pick)
+        self.step(f"a pod is {what}", running.pod_trouble, what, pick)
 
     @rule(what=st.sampled_from(["loses answers", "cut off", "its agent dies"]), pick=PICK)
     def runner_trouble(self, what: str, pick: int) -> None:
-        self.step(f"a runner {what}", moves.runner_trouble, what, pick)
+        self.step(f"a runner {what}", running.runner_trouble, what, pick)
 
     @rule(what=st.sampled_from(["crash", "crash", "stop", "freeze", "join"]), pick=PICK)
     def operator(self, what: str, pick: int) -> None:
-        self.step(f"operator: {what}", moves.operator, what, pick)
+        self.step(f"operator: {what}", control.operator, what, pick)
 
     @rule(write=st.integers(1, 30), lose=st.sampled_from(["request", "answer"]), late=st.sampled_from([0.0, 8.0]))
     def operator_crashes_at(self, write: int, lose: Any, late: float) -> None:
         said = f"the operator is to crash at write {write}, {lose} lost, {late} s late"
-        self.step(said, moves.crash_at, write, lose, late)
+        self.step(said, control.crash_at, write, lose, late)
 
     @rule(lose=st.sampled_from(["request", "answer", "answer"]), late=st.sampled_from([0.0, 8.0]))
     def operator_crashes_claiming(self, lose: Any, late: float) -> None:
-        self.step(
-            f"the operator is to crash at its next claim, {lose} lost, {late} s late", moves.crash_claiming, lose, late
-        )
+        said = f"the operator is to crash at its next claim, {lose} lost, {late} s late"
+        self.step(said, control.crash_claiming, lose, late)
 
-    @rule(fault=st.sampled_from([*moves.FAULTS, "none", "none"]), where=st.sampled_from([*moves.PLACES]))
+    @rule(fault=st.sampled_from([*control.FAULTS, "none", "none"]), where=st.sampled_from([*control.PLACES]))
     def api_trouble(self, fault: str, where: str) -> None:
-        self.step(f"API server: {fault} {where}", moves.api_trouble, fault, where)
+        self.step(f"API server: {fault} {where}", control.api_trouble, fault, where)
 
     @rule(what=st.sampled_from(["hang", "flow", "flow", "break"]), pick=PICK)
     def watches(self, what: str, pick: int) -> None:
-        self.step(f"watches {what}", moves.watches, what, pick)
+        self.step(f"watches {what}", control.watches, what, pick)
 
     @rule(what=st.sampled_from(["restarts", "is silent", "reports", "reports"]))
     def egress_plane(self, what: str) -> None:
-        self.step(f"the egress plane {what}", moves.egress_plane, what)
+        self.step(f"the egress plane {what}", control.egress_plane, what)
 
     @rule(seconds=st.sampled_from([0.3, 0.3, 1, 3, 8, 40, 700]))
     def time_passes(self, seconds: float) -> None:
-        self.step(f"{seconds} s pass", moves.time_passes, seconds)
+        self.step(f"{seconds} s pass", meanwhile.time_passes, seconds)
 
     @rule(minutes=st.sampled_from([-10, -1, 1, 10]))
     def clock_steps(self, minutes: int) -> None:
-        self.step(f"the operators' clock goes {minutes} min", moves.clock_steps, minutes)
+        self.step(f"the operators' clock goes {minutes} min", meanwhile.clock_steps, minutes)
 
     @rule()
     def settle(self) -> None:
-        self.step("things settle", moves.settle)
+        self.step("things settle", meanwhile.settle)

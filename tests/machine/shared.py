@@ -8,7 +8,7 @@ from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import Key
 from agentsession.kube.resource import AGENTPOOLS, AGENTTENANTS
 
-from . import moves
+from . import people
 from .places import COMMONS, NAMESPACE
 from .world import SHARED, World
 
@@ -21,7 +21,7 @@ async def come(world: World, home: str, tenant: str, lifecycle: str, exhausted: 
     """People create sessions that ask for one of its runners."""
     plain: dict[str, Any] = {"prompt": "inline", "model": "", "limits": {}, "ttl": None}
     where: dict[str, Any] = {"namespace": home, "tenant": tenant, "pool": SHARED}
-    return await moves.create(world, number, lifecycle=lifecycle, exhausted=exhausted, **where, **plain)
+    return await people.create(world, number, lifecycle=lifecycle, exhausted=exhausted, **where, **plain)
 
 
 async def change(
@@ -32,7 +32,7 @@ async def change(
         await world.pool(SHARED, replicas, prompt, admits, **scaling)
         return True
     if what != "admits":
-        return await moves.pool(world, what, SHARED, replicas, scaling, prompt, rush=0)
+        return await people.pool(world, what, SHARED, replicas, scaling, prompt, rush=0)
     selects = {"allowedNamespaces": {"selector": {"matchLabels": None, **admits}}}
     with suppress(NotFoundError):
         await world.api.merge_patch(AGENTPOOLS, (COMMONS, SHARED), {"spec": selects})

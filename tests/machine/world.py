@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 from agentsession.api.base import API_VERSION
@@ -31,6 +31,7 @@ SHARED = "shared"
 """The name of the pool that is."""
 QUIET = 1.0
 """Seconds in which some reconciles, one after another, are through."""
+T = TypeVar("T")
 _WORKERS = logging.getLogger("agentsession.kube.worker")
 
 
@@ -175,6 +176,11 @@ class World:
     def sessions(self) -> Sequence[AgentSession]:
         """The sessions that are not being deleted."""
         return [session for session in self.history.sessions if session.metadata.deletion_timestamp is None]
+
+
+def picked(number: int, things: list[T]) -> T | None:
+    """One of them, if there are any."""
+    return things[number % len(things)] if things else None
 
 
 class _Told(logging.Handler):
