@@ -10,34 +10,33 @@ from .mutations import MUTATIONS
 pytestmark = pytest.mark.apiserver
 
 STEPS = 300
-SEEDS = (5, 7, 2, 1, 3, 4, 6, *range(8, 13))
-"""Tried in turn: which of them finds a fault changes with every request that the product makes more or less. When this
-was written, the first three found all of them."""
-SAYS = {
-    "ask under a new uuid": "was given a prompt that was given before",
-    "ask again after a loss": "was given a prompt that was given before",
-    "write over what has changed": "had ended, and changed",
-    "do not settle usage": "answers and finishes with None",
-    "keep listeners": "listens to",
-    "keep meters": "the operator meters",
-    "always write": "writes: PATCH",
-    "claim without a guard": "was changed",
-    "offer what is being claimed": "are the most",
-    "fill a pool by what watches tell": "unclaimed runners",
-    "delete whatever the runner does now": "after a session has claimed it",
-    "make runners without a gate": "nobody has signed it",
-    "know no runner abroad": "runners that would be served",
-    "leave runners abroad": "is still there",
-    "leave claimed runners to their pool": "to which nothing had happened",
-    "ask no tenant for consent": "its runner would not be served",
-    "let every namespace claim": "has never admitted",
-    "count tickets anew": "both have ticket",
-    "give another ticket each time": "and now has",
-    "serve the last first": "who were first",
-    "tell no pool who waits": "next, and says",
+SEEDS = range(1, 13)
+FINDS = {
+    "ask under a new uuid": (5, "was given a prompt that was given before"),
+    "ask again after a loss": (6, "was given a prompt that was given before"),
+    "write over what has changed": (3, "had ended, and changed"),
+    "do not settle usage": (5, "answers and finishes with None"),
+    "keep listeners": (5, "listens to"),
+    "keep meters": (1, "the operator meters"),
+    "always write": (5, "writes: PATCH"),
+    "claim without a guard": (4, "was changed"),
+    "offer what is being claimed": (5, "are the most"),
+    "fill a pool by what watches tell": (7, "unclaimed runners"),
+    "delete whatever the runner does now": (3, "after a session has claimed it"),
+    "make runners without a gate": (5, "nobody has signed it"),
+    "know no runner abroad": (7, "runners that would be served"),
+    "leave runners abroad": (2, "is still there"),
+    "leave claimed runners to their pool": (7, "to which nothing had happened"),
+    "ask no tenant for consent": (1, "its runner would not be served"),
+    "let every namespace claim": (2, "has never admitted"),
+    "count tickets anew": (5, "both have ticket"),
+    "give another ticket each time": (5, "and now has"),
+    "serve the last first": (5, "who were first"),
+    "tell no pool who waits": (6, "next, and says"),
 }
-"""By mutation: what is said of it. With all controls in place nothing is said, as test_machine.py and the run below
-show."""
+"""By mutation: the seed that found it when this was written, which is tried first, for it may be another with every
+request that the product makes more or less; and what is said of it. With all controls in place nothing is said, as
+test_machine.py and the run below show."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +48,12 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_it_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     MUTATIONS[name](monkeypatch)
-    for seed in SEEDS:
+    first, says = FINDS[name]
+    for seed in sorted(SEEDS, key=lambda each: each != first):
         try:
             explore(seed, STEPS)
         except (AssertionError, ExceptionGroup) as found:
-            if SAYS[name] in repr(found):
+            if says in repr(found):
                 return
     pytest.fail(f"{len(SEEDS)} seeds found nothing, {STEPS} steps each")
 
