@@ -80,7 +80,7 @@ class Leader:
         )
         client = RunnerClient(runners, keyring)
         self.listeners = Listeners(client, queues.sessions.add)
-        views = Views(Seals(lambda: keyring().jwks()))
+        views = self._views = Views(Seals(lambda: keyring().jwks()))
         caches.pods.gone = views.forget
         starting: set[Slot] = set()
         claimed: set[str] = set()
@@ -145,7 +145,7 @@ class Leader:
         """Serve the queues until cancelled."""
         try:
             await self.meters.pull()
-            self._queues.open()
+            self._queues.open(self._views)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.meters.run(), name="meters")
                 group.create_task(self._recorder.run(), name="events")

@@ -6,7 +6,6 @@ from functools import partial
 from pydantic import ValidationError
 
 from agentsession.api.conditions import FINISHED, READY
-from agentsession.keys.seals import Seals
 from agentsession.kube.cache import Changed
 from agentsession.kube.caches import Caches, pool_of
 from agentsession.kube.objects import (
@@ -36,7 +35,7 @@ from agentsession.kube.workqueue import Priority, WorkQueue
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, SESSION_NAMESPACE_LABEL
 from agentsession.runners.claimants import POOL_EXHAUSTED, next_claimants, ticket_of
 from agentsession.runners.deletion import outlives
-from agentsession.runners.podview import view
+from agentsession.runners.podview import Views
 from agentsession.sessions.slots import AT_CAPACITY, next_waiting, occupied_by, pods_of, tenant_of
 
 SETTLES = 0.1
@@ -54,13 +53,13 @@ class Queues:
         self.claimed = WorkQueue("claimed")
         """Pods of shared pools that serve a session of another namespace."""
         self.tenants = WorkQueue("tenants")
-        self._views: dict[Key, object] = {}
+        self._looks: dict[Key, object] = {}
         self._generations: dict[Key, object] = {}
-        self._open = False
+        self._views: Views | None = None
 
-    def open(self) -> None:
+    def open(self, views: Views) -> None:
         """Begin with everything that there is; from now on, what changes comes by itself."""
-        self._open = True
+        self._views = views
         for session in self._caches.sessions:
             self._session_changed(key_of(session), session)
         for pool in self._caches.pools:
@@ -96,7 +95,7 @@ class Queues:
             self.sessions.add(key_of(session))
 
     def _pass_on(self, handler: Changed, key: Key, obj: KubeObject | None) -> None:
-        if self._open:
+        if self._views is not None:
             handler(key, obj)
 
     def _session_changed(self, key: Key, session: KubeObject | None) -> None:
@@ -172,13 +171,13 @@ class Queues:
             self.runner_changed(uid_of(pool))
 
     def _pod_changed(self, key: Key, pod: KubeObject | None) -> None:
-        if self._looks_the_same(key):
+        if self._views is None or self._looks_the_same(key, self._views):
             return
         if pod is not None and (pool_uid := labels_of(pod).get(POOL_LABEL)) is not None:
             self.runner_changed(pool_uid)
         owner = controller_of(pod) if pod is not None else None
         if owner is not None and owner.get("kind") == AGENTSESSIONS.kind:
-            self.sessions.add((key[0], owner["name"]))
+            self._runner_changed_of((key[0], owner["name"]), key)
         if pod is None:  # a resync found it gone, and cannot say whose it was
             self._sessions_changed(key[0])
             self._pools_changed(key[0])
@@ -188,25 +187,31 @@ class Queues:
         if self._caches.pods.get(key) is None:
             self._slot_freed(occupied_by(pod))
 
+    def _runner_changed_of(self, session: Key, pod: Key) -> None:
+        """Of a session that has finished, all that matters of a pod that is being deleted is when it is gone."""
+        known, there = self._caches.sessions.get(session), self._caches.pods.get(pod)
+        if known is None or there is None or not (_has_finished(known) and is_terminating(there)):
+            self.sessions.add(session)
+
     def _claimed_changed(self, pod: KubeObject) -> None:
         self.claimed.add(key_of(pod))
         session = self._caches.sessions.by_uid(labels_of(pod).get(SESSION_LABEL, ""))
         if session is not None:
             self.sessions.add(key_of(session))
 
-    def _looks_the_same(self, key: Key) -> bool:
+    def _looks_the_same(self, key: Key, views: Views) -> bool:
         """Whether nothing has changed that a decision is made from: half of a pod's changes are of no interest."""
         pod = self._caches.pods.get(key)
         if pod is None:
-            self._views.pop(key, None)
+            self._looks.pop(key, None)
             return False
         try:
-            looks = (view(pod, UNVERIFIED), annotations_of(pod), labels_of(pod), owner_uid(pod))
+            looks = (views.of(pod), annotations_of(pod), labels_of(pod), owner_uid(pod))
         except ValidationError:  # a pod's status may hold nonsense: its session's affair, not the watch's
             return False
-        if self._views.get(key) == looks:
+        if self._looks.get(key) == looks:
             return True
-        self._views[key] = looks
+        self._looks[key] = looks
         return False
 
     def _slot_freed(self, tenant: Key) -> None:
@@ -244,9 +249,9 @@ class Queues:
                 self._claimed_changed(pod)
 
 
-UNVERIFIED = Seals(lambda: {"keys": []})
-"""Only the leader has the keys."""
-
-
 def _unfinished(sessions: Iterable[KubeObject]) -> Iterator[KubeObject]:
-    return (session for session in sessions if condition_of(session, FINISHED)[0] != "True")
+    return (session for session in sessions if not _has_finished(session))
+
+
+def _has_finished(session: KubeObject) -> bool:
+    return condition_of(session, FINISHED)[0] == "True"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
 from agentsession.kube.objects import Key
 from agentsession.kube.resource import (
@@ -19,12 +20,14 @@ from agentsession.kube.resource import (
 from agentsession.kube.workqueue import WorkQueue
 from agentsession.queues import Queues
 from agentsession.resources.names import POOL_LABEL, SESSION_LABEL, SESSION_NAMESPACE_LABEL, TENANT_LABEL
+from agentsession.runners.podview import Views
 
 pytestmark = pytest.mark.unit
 
 
 def body(name: str, namespace: str = "n", **fields: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}-uid"}, **fields}
+    metadata = {"name": name, "namespace": namespace, "uid": f"{namespace}-{name}-uid", "resourceVersion": "1"}
+    return {"metadata": metadata, **fields}
 
 
 def session(name: str, ready: str = "", tenant: str = "default", finished: str = "") -> dict[str, Any]:
@@ -45,7 +48,7 @@ class Scene:
     def __init__(self) -> None:
         self.caches = Caches()
         self.queues = Queues(self.caches)
-        self.queues.open()
+        self.queues.open(Views(Seals(lambda: {"keys": []})))
 
     def has(self, *sessions: dict[str, Any]) -> None:
         for item in sessions:
@@ -184,6 +187,18 @@ async def test_a_pod_that_got_a_label_brings_its_session(scene: Scene) -> None:
         assert (await scene.changed(PODS, ("n", "s-pod"), made))[0] == brings
 
 
+@pytest.mark.parametrize(("finished", "brings"), [("True", [[], ["s"]]), ("", [["s"], ["s"]])])
+async def test_a_pod_that_is_going_brings_a_finished_session_once_it_is_gone(
+    scene: Scene, finished: str, brings: list[list[str]]
+) -> None:
+    scene.has(session("s", finished=finished))
+    going = pod("s")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    for event, brought in zip(("MODIFIED", "DELETED"), brings, strict=True):
+        scene.caches.pods.observe(event, going)
+        assert (await scene.changed(PODS, ("n", "s-pod"), going))[0] == brought
+
+
 @pytest.mark.parametrize(("resource", "key"), [(NETWORKPOLICIES, ("n", "p")), (NAMESPACES, ("", "n"))])
 async def test_policy_and_namespace_bring_tenants_and_sessions(scene: Scene, resource: Resource, key: Key) -> None:
     scene.has(session("a"), session("b", finished="True"))
@@ -251,7 +266,7 @@ async def test_who_stands_by_keeps_no_names_and_begins_with_all_that_is_there(sc
     assert await names(queues.sessions) == []
     scene.has(session("a"), session("b", finished="True"))
     scene.caches.tenants.observe("ADDED", body("default"))
-    queues.open()
+    queues.open(Views(Seals(lambda: {"keys": []})))
     assert (await names(queues.sessions), await names(queues.tenants)) == (["a", "b"], ["default"])
 
 
@@ -306,5 +321,5 @@ async def test_the_namespace_of_a_shared_pool_brings_whom_it_serves_or_may(scene
 async def test_who_begins_to_lead_looks_at_the_runners_elsewhere(scene: Scene) -> None:
     scene.caches.pods.observe("ADDED", guest())
     queues = Queues(scene.caches)
-    queues.open()
+    queues.open(Views(Seals(lambda: {"keys": []})))
     assert await names(queues.claimed) == ["p-0"]
