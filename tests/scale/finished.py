@@ -1,11 +1,14 @@
 """Sessions that have finished, made without running them: what stays in a cluster where nobody deletes them."""
 
 import asyncio
+from datetime import datetime
 
-from agentsession.api.session import AgentSession
+from agentsession.api.base import to_json
+from agentsession.api.session import AgentSession, Meter
 from agentsession.kube.client import ApiClient
 from agentsession.kube.objects import Key
 from agentsession.kube.resource import AGENTSESSIONS
+from agentsession.sessions.usage import totals
 
 from .world import CREATES_AT_ONCE, NAMESPACES, session
 
@@ -38,7 +41,9 @@ def _status(made: AgentSession) -> dict[str, object]:
         ("Ready", "Completed"),
         ("Finished", "Completed"),
     )
-    counted = {"requests": 7, "inputTokens": 21_000, "outputTokens": 900, "costUSD": "0.0812"}
+    meter = Meter(
+        incarnation="egress-0-1", requests=7, input_tokens=21_000, output_tokens=900, cost_usd="0.0812", settled=True
+    )
     turn = {"id": "prompt", "uuid": uid, "state": "Completed", "started": WHEN, "finished": WHEN, "text": TEXT[:256]}
     return {
         "observedGeneration": 1,
@@ -55,5 +60,5 @@ def _status(made: AgentSession) -> dict[str, object]:
         "turns": [turn],
         "turnsCompleted": 1,
         "result": {"text": TEXT},
-        "usage": {**counted, "meters": [{"incarnation": "egress-0-1", **counted}]},
+        "usage": to_json(totals([meter]).model_copy(update={"until": datetime.fromisoformat(WHEN)})),
     }
