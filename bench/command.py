@@ -1,6 +1,7 @@
-"""How a benchmark ends: what failed is said in a line, and Ctrl-C is no failure."""
+"""How a benchmark ends: what failed is said in a line, and Ctrl-C or SIGTERM is no failure."""
 
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,7 @@ from devcluster.errors import DevclusterError
 
 def ended(measure: Callable[[], None], *known: type[Exception]) -> int:
     """The exit code of a measurement. 1: a DevclusterError, or one of the known ones, which was said."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         measure()
     except Exception as failure:

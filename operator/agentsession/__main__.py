@@ -4,6 +4,12 @@ import argparse
 import resource
 from pathlib import Path
 
+from pydantic import ValidationError
+from yaml import YAMLError
+
+from agentsession.api.base import spec_errors
+from agentsession.api.installation import Installation
+
 
 def main() -> None:
     """Parse the command line and run one process until it is told to stop."""
@@ -23,14 +29,20 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     _open_many_files()
+    try:
+        install = Installation.load(arguments.config)
+    except ValidationError as error:
+        parser.error(f"--config {arguments.config}: {spec_errors(error)}")
+    except (OSError, ValueError, YAMLError) as error:
+        parser.error(f"--config {arguments.config}: {error}")
     if arguments.process == "operator":
         from agentsession import main as operator  # noqa: PLC0415  each process imports only what it needs
 
-        operator.main(arguments.config, arguments.http_port)
+        operator.main(install, arguments.http_port)
     else:
         from agentsession.egress import process  # noqa: PLC0415
 
-        process.main(arguments.config)
+        process.main(install)
 
 
 def _open_many_files() -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import aiohttp
 import kopf
@@ -171,9 +170,9 @@ def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None], message:
     loop.call_soon_threadsafe(call)
 
 
-def main(config: Path, http_port: int) -> None:
-    """Run the operator with the installation file at `config`."""
+def main(install: Installation, http_port: int) -> None:
+    """Run the operator of that installation until SIGTERM or SIGINT."""
     logs.configure()
     logging.getLogger("kopf").setLevel(logging.WARNING)  # it has a line for each event
     gc.freeze()  # what was imported stays: a full collection that looks through it takes a tenth of a second
-    asyncio.run(run(Installation.load(config), http_port))
+    asyncio.run(run(install, http_port))

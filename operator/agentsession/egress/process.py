@@ -6,7 +6,6 @@ import secrets
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import aiohttp
 
@@ -170,9 +169,8 @@ async def _until_signal(installation: Installation) -> None:
     await serve(installation, Connection.load(), stop)
 
 
-def main(config_path: Path) -> None:
-    """Serve the egress plane until SIGTERM or SIGINT. Raises pydantic.ValidationError for a wrong configuration."""
+def main(installation: Installation) -> None:
+    """Serve the egress plane until SIGTERM or SIGINT."""
     logs.configure()
-    installation = Installation.load(config_path)
     cost("", Tokens())  # loads the price table, which would otherwise delay the first answer
     asyncio.run(_until_signal(installation))
