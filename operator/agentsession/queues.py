@@ -141,7 +141,10 @@ class Queues:
         generation = known["metadata"].get("generation") if known is not None else None
         if pool is not None and self._generations.get(key) == generation:
             return  # its own status
-        self._generations[key] = generation
+        if known is None:
+            self._generations.pop(key, None)
+        else:
+            self._generations[key] = generation
         self.pools.add(key)
         for session in _unfinished(self._caches.naming(key)):
             self.sessions.add(key_of(session))
