@@ -40,8 +40,8 @@ WRITES = 4
 
 
 def status_writes() -> float:
-    """Of all sessions, since this process began."""
-    labels = {"verb": "apply_status", "resource": "agentsessions"}
+    """Of all sessions, since this process began; those that came too late are repeated, and not counted."""
+    labels = {"verb": "apply_status", "resource": "agentsessions", "code": "200"}
     return sum(
         sample.value
         for family in REGISTRY.collect()
