@@ -110,7 +110,7 @@ class Leader:
                 epoch,
                 starting,
                 claimed,
-                queues.runner_changed,
+                queues.runner_taken,
                 now,
             ),
             self.listeners,

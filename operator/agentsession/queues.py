@@ -163,6 +163,12 @@ class Queues:
         for session in next_claimants(waiting, self._caches.pods.indexed, ready):
             self.sessions.add(key_of(session), Priority.HIGH)
 
+    def runner_taken(self, pod: KubeObject) -> None:
+        """By a claim, or not, as its answer says: of a session that may be gone by then."""
+        if (pool_uid := labels_of(pod).get(POOL_LABEL)) is not None:
+            self.runner_changed(pool_uid)
+        self._look_after([pod])
+
     def line_changed(self, session: KubeObject) -> None:
         """It has begun to wait for its pool's runner, or does so no longer: if it got none, the next may have it."""
         key = pool_of(session)

@@ -155,6 +155,14 @@ async def test_who_begins_to_wait_for_a_pool_or_gives_up_brings_it_and_the_next_
     assert await names(scene.queues.sessions) == brings
 
 
+async def test_a_runner_that_a_session_of_elsewhere_has_taken_is_looked_after(scene: Scene) -> None:
+    """The session may be gone by then, and no watch tells of the pod again."""
+    runner = body("p-0")
+    runner["metadata"]["labels"] = {SESSION_LABEL: "gone", SESSION_NAMESPACE_LABEL: "home", POOL_LABEL: "n-p-uid"}
+    scene.queues.runner_taken(runner)
+    assert await names(scene.queues.claimed) == ["p-0"]
+
+
 async def test_who_waits_for_a_pool_and_is_changed_by_others_brings_it(scene: Scene) -> None:
     """As by a leader whose last words come late."""
     assert await scene.changed(AGENTSESSIONS, ("n", "s"), waits("s", 1)) == (["s"], [])

@@ -46,18 +46,19 @@ def test_who_waits_counts_those_before_it(name: str, ticket: int | None, ahead: 
 def test_a_ticket_is_given_once_and_goes_on_after_the_highest() -> None:
     caches = Caches()
     first = Tickets(caches, 1)
-    assert [first.give(POOL, ("n", name)) for name in "aabc"] == [1, 1, 2, 3]
+    assert [first.give(POOL, ("n", name), name) for name in "aabc"] == [1, 1, 2, 3]
     first.forget(("n", "a"))
-    assert first.give(POOL, ("n", "a")) == 4
+    assert first.give(POOL, ("n", "a"), "a") == 4
+    assert first.give(POOL, ("n", "a"), "another of that name") == 5
     for held in (waits("a", 7), waits("b", 3), waits("c", 50, pool="other"), waits("d")):
         caches.sessions.observe("ADDED", held)
     second = Tickets(caches, 1)
-    assert [second.give(POOL, ("n", name)) for name in "ef"] == [8, 9]
+    assert [second.give(POOL, ("n", name), name) for name in "ef"] == [8, 9]
 
 
 def test_leaders_never_give_the_same_ticket_and_a_later_one_gives_higher_ones() -> None:
     """Though the second has not heard of whom the first has told."""
     first, second = (Tickets(Caches(), epoch) for epoch in (7, 8))
     for name in "ab":
-        assert first.give(POOL, ("n", name)) < second.give(POOL, ("n", name))
-    assert first.give(POOL, ("n", "late")) < second.give(POOL, ("n", "a"))
+        assert first.give(POOL, ("n", name), name) < second.give(POOL, ("n", name), name)
+    assert first.give(POOL, ("n", "late"), "late") < second.give(POOL, ("n", "a"), "a")

@@ -21,13 +21,14 @@ class Tickets:
         self._caches = caches
         self._before = max(0, epoch - 1) * TERM
         self._last: dict[str, int] = {}
-        self._given: dict[Key, int] = {}
+        self._given: dict[Key, tuple[str, int]] = {}
+        """With the session's uid: another one may have its name before it was heard that it is gone."""
 
-    def give(self, pool: AgentPool, session: Key) -> int:
+    def give(self, pool: AgentPool, session: Key, uid: str) -> int:
         """The session's, which its status is to hold; the same one until `forget`."""
-        if session not in self._given:
-            self._given[session] = self._next(pool)
-        return self._given[session]
+        if session not in self._given or self._given[session][0] != uid:
+            self._given[session] = uid, self._next(pool)
+        return self._given[session][1]
 
     def forget(self, session: Key) -> None:
         """Its status holds it, or it is gone."""

@@ -45,7 +45,7 @@ class Actor:
         epoch: int,
         starting: set[Slot],
         claimed: set[str],
-        taken: Callable[[str], None],
+        taken: Callable[[KubeObject], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
@@ -154,11 +154,12 @@ class Actor:
                 self._forget(uid)
             else:
                 self._caches.pods.observe("MODIFIED", found)
+                self._taken(found)
             if isinstance(error, UnknownOutcomeError):
                 raise
             return
         self._caches.pods.observe("MODIFIED", taken)
-        self._taken(claim.pool_uid)  # the watch brings nothing that is new to the cache
+        self._taken(taken)  # the watch brings nothing that is new to the cache
 
     async def _create(self, session: AgentSession, seen: Observed) -> None:
         """Create and grant in one go: a pod without a grant was not made here, and is never given one later."""

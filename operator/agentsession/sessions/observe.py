@@ -173,7 +173,9 @@ class Observer:
         if session.status.ticket is not None or pool is None or offered is None or offered.none is None:
             self._tickets.forget(session.key)
             return session.status.ticket
-        return self._tickets.give(pool, session.key) if offered.none.reason == POOL_EXHAUSTED else None
+        if offered.none.reason != POOL_EXHAUSTED:
+            return None
+        return self._tickets.give(pool, session.key, session.metadata.uid)
 
     def forget(self, key: Key) -> None:
         """The session is gone."""
