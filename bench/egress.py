@@ -20,6 +20,7 @@ from unittest import mock
 import aiohttp
 
 from agentsession.egress.sse import SseParser
+from devcluster import progress
 from devcluster.scripted import wire
 from devcluster.scripted.server import running
 from tests.egress import build
@@ -81,14 +82,13 @@ async def measure(plane_url: str, model_url: str, sent: list[float], args: argpa
         aiohttp.ClientSession(model_url, headers=HEADERS | {"x-api-key": build.KEY}) as direct,
         aiohttp.ClientSession(plane_url, headers=HEADERS | {"x-api-key": build.token()}) as through,
     ):
-        for number in range(args.streams + 1):
-            for name, session in (("direct", direct), ("plane", through)):
-                until_first, lags = await one_stream(session, sent, body)
-                if number:  # the first opens connections
-                    first[name].append(until_first)
-                    each[name] += lags[1:]
-            print(f"\r{number}/{args.streams} streams each way", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        with progress.step(f"{args.streams} streams each way"):
+            for number in range(args.streams + 1):
+                for name, session in (("direct", direct), ("plane", through)):
+                    until_first, lags = await one_stream(session, sent, body)
+                    if number:  # the first opens connections
+                        first[name].append(until_first)
+                        each[name] += lags[1:]
     print(f"{'median, ms':<14}{'direct':>9}{'plane':>9}{'added':>9}{'ratio':>8}{'bar':>7}")
     for name, times in (("first event", first), ("each event", each)):
         before, after = statistics.median(times["direct"]), statistics.median(times["plane"])
