@@ -16,6 +16,8 @@ from devcluster.kubectl import kubectl
 from devcluster.layout import Layout
 from tests.kube.kinds import CRDS
 
+from .objects import made_of
+
 EXTENSIONS = "extensions.agents.x-k8s.io"
 TEMPLATES = Resource(EXTENSIONS, "v1beta1", "SandboxTemplate", "sandboxtemplates")
 WARM_POOLS = Resource(EXTENSIONS, "v1beta1", "SandboxWarmPool", "sandboxwarmpools")
@@ -75,12 +77,6 @@ def pool(namespace: str, name: str, size: int) -> KubeObject:
 def claim(namespace: str, name: str, pool: str) -> KubeObject:
     """What asks for one of the pool."""
     return made_of(CLAIMS, namespace, name, {"warmPoolRef": {"name": pool}})
-
-
-def made_of(kind: Resource, namespace: str, name: str, spec: Mapping[str, object]) -> KubeObject:
-    """An object of that kind."""
-    metadata = {"namespace": namespace, "name": name}
-    return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec}
 
 
 def crds() -> list[KubeObject]:

@@ -37,9 +37,9 @@ from .contenders import (
     agent_session,
     cpu_seconds,
     is_ready,
-    ready_in_pool,
 )
 from .figures import verdict
+from .objects import ready_in
 
 PATIENCE = 300.0
 QUOTA = "no-refill"
@@ -203,7 +203,7 @@ async def contend(made: World, contender: Contender, chosen: Sequence[Load]) -> 
 
 async def _full(api: ApiClient, contender: Contender, size: int) -> None:
     async with asyncio.timeout(PATIENCE):
-        while await ready_in_pool(api, contender) < size:
+        while await ready_in(api, contender.pools, (NAMESPACE, POOL)) < size:
             await asyncio.sleep(0.2)
 
 

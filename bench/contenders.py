@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from agentsession.kube.client import ApiClient
 from agentsession.kube.objects import KubeObject, condition_of
 from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, Resource
 from tests.scale.world import MODEL, NAMESPACES, World
 
 from . import agentsandbox
-from .agentsandbox import made_of
+from .objects import made_of
 
 NAMESPACE = NAMESPACES[0]
 POOL = "pool"
@@ -110,12 +109,6 @@ async def agent_sandbox(world: World, flags: tuple[str, ...], name: str) -> Asyn
             agentsandbox.TEMPLATES, agentsandbox.template(NAMESPACE, POOL, {"containers": [container]})
         )
         yield AgentSandbox(pid, name)
-
-
-async def ready_in_pool(api: ApiClient, contender: Contender) -> int:
-    """How many of its pool wait, as the pool's status says, in the same field for both."""
-    ready: int = (await api.get(contender.pools, (NAMESPACE, POOL))).get("status", {}).get("readyReplicas", 0)
-    return ready
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,7 +1,7 @@
 """The product on devcluster's node, with a namespace to measure in: how it is set up, and what can be read of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,13 +13,20 @@ from yarl import URL
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.connection import Connection
-from agentsession.kube.resource import LEASES, PODS
+from agentsession.kube.objects import Key
+from agentsession.kube.resource import LEASES, PODS, Resource
 from devcluster import cluster, images, install, progress, project, settings
 from devcluster.demo import scene
 from devcluster.kubectl import kubectl
 from devcluster.layout import Layout
 
+from .objects import ready_in
+
 NAMESPACE = "agentsession-bench"
+PROMPT = "[[say: done]]"
+"""The scripted model answers it in a word."""
+SECONDS = 120.0
+"""For a session, or for a pool to be full again."""
 SCRAPED_PORT = 8081
 MODEL_REQUESTS = "/api/v1/namespaces/scripted-model/services/scripted-model:8000/proxy/_requests"
 WRITES = {"create", "apply", "apply_status", "merge_patch", "json_patch", "delete"}
@@ -124,16 +131,24 @@ class Node:
         async with self._http.get(url) as response:
             return (await response.text()).splitlines() if response.status == 200 else []
 
-    async def forget_requests(self) -> None:
-        """Have the scripted model know of no request."""
+    async def settled(self, pools: Resource, key: Key, size: int) -> None:
+        """Wait until that pool is full, and no other pod is in its namespace."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                pods = (await self.api.list(PODS, namespace=key[0])).items
+                if await ready_in(self.api, pools, key) == size == len(pods):
+                    return
+                await asyncio.sleep(0.2)
+
+    async def until_asked(self, ask: Callable[[], Awaitable[float]]) -> float:
+        """Seconds from the creation of what is asked, which `ask` returns in seconds since the epoch, to the first
+        request that the scripted model gets for it."""
         async with self._http.delete(URL(self._server + MODEL_REQUESTS), raise_for_status=True):
             pass
-
-    async def first_request(self) -> float:
-        """When the scripted model got the first one since, in seconds since the epoch."""
+        created = await ask()
         async with self._http.get(URL(self._server + MODEL_REQUESTS), raise_for_status=True) as response:
             found = [item for item in await response.json() if item["path"] == "/v1/messages"]
-        return datetime.fromisoformat(found[0]["time"]).timestamp()
+        return datetime.fromisoformat(found[0]["time"]).timestamp() - created
 
     async def _component(self, name: str) -> list[str]:
         selector = f"app.kubernetes.io/component={name}"

@@ -1,7 +1,6 @@
 """agent-sandbox on the real node: its warm pods hold the same CLI, connected beforehand, with the key in their
 environment; a client makes a claim, waits until it is Ready, and sends the prompt to the pod."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -11,18 +10,16 @@ import aiohttp
 
 from agentsession.kube.client import ApiClient
 from agentsession.kube.objects import KubeObject, condition_of
-from agentsession.kube.resource import NAMESPACES, PODS
+from agentsession.kube.resource import NAMESPACES
 from devcluster.demo import scene
 from devcluster.kubectl import kubectl
 
 from . import agentsandbox, sandboxed
-from .node import Node, Prepared
+from .node import PROMPT, SECONDS, Prepared
 
 NAMESPACE = "agent-sandbox-bench"
 POOL = "warm"
 FOLDERS = {"work": "/work", "tmp": "/tmp"}  # noqa: S108 -- in the pod
-PROMPT = "[[say: done]]"
-SECONDS = 120.0
 
 
 def pod(image: str) -> dict[str, object]:
@@ -71,30 +68,19 @@ async def pool(prepared: Prepared, api: ApiClient, size: int) -> AsyncIterator[N
             kubectl(made.kubeconfig, "delete", "customresourcedefinition", *names)
 
 
-async def one(node: Node, name: str) -> float:
+async def one(api: ApiClient, name: str) -> float:
     """A claim from its creation to the answer: when it was created, in seconds since the epoch."""
     created = time.time()
-    claim = await node.api.create(agentsandbox.CLAIMS, agentsandbox.claim(NAMESPACE, name, POOL))
-    address = await _address(node.api, claim)
+    claim = await api.create(agentsandbox.CLAIMS, agentsandbox.claim(NAMESPACE, name, POOL))
+    address = await _address(api, claim)
     timeout = aiohttp.ClientTimeout(total=SECONDS)
     async with (
         aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as http,
         http.post(f"http://{address}:{sandboxed.PORT}/", data=PROMPT) as response,
     ):
         await response.read()
-    await node.api.delete(agentsandbox.CLAIMS, (NAMESPACE, name))
+    await api.delete(agentsandbox.CLAIMS, (NAMESPACE, name))
     return created
-
-
-async def settled(node: Node, size: int) -> None:
-    """Wait until the pool is full and the last claim's pod is gone."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            status = (await node.api.get(agentsandbox.WARM_POOLS, (NAMESPACE, POOL))).get("status", {})
-            pods = (await node.api.list(PODS, namespace=NAMESPACE)).items
-            if status.get("readyReplicas", 0) == size == len(pods):
-                return
-            await asyncio.sleep(0.2)
 
 
 async def _address(api: ApiClient, claim: KubeObject) -> str:

@@ -11,17 +11,17 @@ import sys
 import time
 from functools import partial
 
-from agentsession.kube.objects import KubeObject
 from agentsession.kube.resource import AGENTSESSIONS
 from devcluster import progress
 from devcluster.demo import scene
 
 from .command import ended
 from .figures import Batch, report
-from .node import NAMESPACE, Node, Prepared, measured
+from .node import NAMESPACE, PROMPT, Node, Prepared, measured
+from .objects import made_of
 from .timeline import SessionFailedError, Timeline
 
-PROMPT = "[[say: done]]"
+SPEC = {"prompt": PROMPT, "agent": {"model": scene.MODEL}}
 
 
 async def idle(node: Node, seconds: float) -> Batch:
@@ -49,7 +49,7 @@ async def batch(node: Node, timeline: Timeline, prefix: str, count: int, at_once
 async def _one(node: Node, timeline: Timeline, name: str, slots: asyncio.Semaphore) -> None:
     async with slots:
         timeline.mark(name, "created")
-        await node.api.create(AGENTSESSIONS, _session(name))
+        await node.api.create(AGENTSESSIONS, made_of(AGENTSESSIONS, NAMESPACE, name, SPEC))
         await timeline.reached(name, "ready")
         await timeline.read_logs(name)
         await timeline.reached(name, "finished")
@@ -58,15 +58,6 @@ async def _one(node: Node, timeline: Timeline, name: str, slots: asyncio.Semapho
         await asyncio.sleep(random.random())
         at = timeline.moments[name]
         progress.say(f"  {name}: Ready after {at['ready'] - at['created']:.2f} s")
-
-
-def _session(name: str) -> KubeObject:
-    return {
-        "apiVersion": AGENTSESSIONS.api_version,
-        "kind": AGENTSESSIONS.kind,
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {"prompt": PROMPT, "agent": {"model": scene.MODEL}},
-    }
 
 
 async def run(args: argparse.Namespace, prepared: Prepared) -> None:

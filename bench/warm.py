@@ -9,93 +9,87 @@ import asyncio
 import statistics
 import sys
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from agentsession.api.session import AgentSession
-from agentsession.kube.objects import KubeObject
-from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, PODS
+from agentsession.api.session import AgentSession, Timings
+from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS
 from devcluster import progress
 from devcluster.demo import scene
 
-from . import sandboxes
+from . import agentsandbox, sandboxes
 from .command import ended
 from .figures import p95, verdict
-from .node import NAMESPACE, Node, Prepared, measured
-from .sandboxes import PROMPT
+from .node import NAMESPACE, PROMPT, SECONDS, Node, Prepared, measured
+from .objects import made_of
 from .timeline import SessionFailedError
 
 POOL = "warm"
 RUNNERS = 2
 BAR_P50, BAR_P95 = 0.1, 0.2
 """Seconds from claim to first model request."""
-SECONDS = 120.0
 
 
-async def one(node: Node, name: str, spec: dict[str, object]) -> tuple[float, AgentSession]:
-    """A session from its creation to its end: when it was created, in seconds since the epoch, and what it says."""
+async def one(node: Node, name: str, spec: dict[str, object], told: list[Timings]) -> float:
+    """A session from its creation to its end: when it was created, in seconds since the epoch. `told` gets its own."""
     key = (NAMESPACE, name)
     created = time.time()
-    await node.api.create(AGENTSESSIONS, _object(AGENTSESSIONS.kind, name, {"prompt": PROMPT, **spec}))
+    await node.api.create(AGENTSESSIONS, made_of(AGENTSESSIONS, NAMESPACE, name, {"prompt": PROMPT, **spec}))
     async with asyncio.timeout(SECONDS):
         while (now := AgentSession.model_validate(await node.api.get(AGENTSESSIONS, key))).status.result is None:
             await asyncio.sleep(0.2)
     if now.status.result.is_error:
         raise SessionFailedError(f"{name}: {now.status.conditions}")
-    return created, now
-
-
-async def settled(node: Node) -> None:
-    """Wait until the pool is full and the last session's runner is gone."""
-    async with asyncio.timeout(SECONDS):
-        while True:
-            pool = await node.api.get(AGENTPOOLS, (NAMESPACE, POOL))
-            pods = (await node.api.list(PODS, namespace=NAMESPACE)).items
-            if pool.get("status", {}).get("readyReplicas", 0) == RUNNERS == len(pods):
-                return
-            await asyncio.sleep(0.2)
+    told.append(now.status.timings)
+    return created
 
 
 async def sessions(node: Node, args: argparse.Namespace) -> None:
     """Of this product: warm, then cold. Prints what they took."""
     agent = {"model": scene.MODEL}
     pool = {"replicas": RUNNERS, "template": {"agent": agent}}
-    await node.api.create(AGENTPOOLS, _object(AGENTPOOLS.kind, POOL, pool))
+    await node.api.create(AGENTPOOLS, made_of(AGENTPOOLS, NAMESPACE, POOL, pool))
+    settled = partial(node.settled, AGENTPOOLS, (NAMESPACE, POOL), RUNNERS)
     with progress.step(f"a pool of {RUNNERS}"):
-        await settled(node)
+        await settled()
     kinds: dict[str, dict[str, object]] = {
         "warm": {"poolRef": {"name": POOL, "onExhausted": "Wait"}},
         "cold": {"agent": agent},
     }
-    from_claim: list[float] = []
+    told: list[Timings] = []
     for kind, count in (("warm", args.sessions), ("cold", args.cold)):
-        spans = []
+        asks = [partial(one, node, f"{kind}-{number}", kinds[kind], told) for number in range(count)]
         with progress.step(f"{count} {kind} sessions, one at a time"):
-            for number in range(count):
-                await node.forget_requests()
-                created, now = await one(node, f"{kind}-{number}", kinds[kind])
-                spans.append(await node.first_request() - created)
-                timings = now.status.timings
-                if timings.claimed is not None and timings.first_model_request is not None:
-                    from_claim.append((timings.first_model_request - timings.claimed).total_seconds())
-                await settled(node)
+            spans = await one_at_a_time(node, asks, settled)
         _line(f"{kind}: create to first model request, ms", spans)
+    from_claim = [
+        (at.first_model_request - at.claimed).total_seconds() for at in told if at.claimed and at.first_model_request
+    ]
     _line("claim to first model request, ms", from_claim, bars=True)
     await node.api.delete(AGENTPOOLS, (NAMESPACE, POOL))
 
 
 async def claims(node: Node, args: argparse.Namespace, prepared: Prepared) -> None:
     """Of agent-sandbox. Prints what they took."""
-    spans = []
+    settled = partial(node.settled, agentsandbox.WARM_POOLS, (sandboxes.NAMESPACE, sandboxes.POOL), RUNNERS)
+    asks = [partial(sandboxes.one, node.api, f"claim-{number}") for number in range(args.sessions)]
     async with sandboxes.pool(prepared, node.api, RUNNERS):
         with progress.step(f"agent-sandbox: a pool of {RUNNERS}"):
-            await sandboxes.settled(node, RUNNERS)
+            await settled()
         with progress.step(f"agent-sandbox: {args.sessions} claims, one at a time"):
-            for number in range(args.sessions):
-                await node.forget_requests()
-                created = await sandboxes.one(node, f"claim-{number}")
-                spans.append(await node.first_request() - created)
-                await sandboxes.settled(node, RUNNERS)
+            spans = await one_at_a_time(node, asks, settled)
     _line("agent-sandbox: create to first model request, ms", spans)
+
+
+async def one_at_a_time(
+    node: Node, asks: Sequence[Callable[[], Awaitable[float]]], settled: Callable[[], Awaitable[None]]
+) -> list[float]:
+    """Of each: seconds from its creation to the first request at the model."""
+    spans = []
+    for ask in asks:
+        spans.append(await node.until_asked(ask))
+        await settled()
+    return spans
 
 
 async def run(args: argparse.Namespace, prepared: Prepared) -> None:
@@ -109,11 +103,6 @@ def _line(label: str, spans: list[float], *, bars: bool = False) -> None:
     middle, late = statistics.median(spans), p95(spans)
     held = f"    bars {1000 * BAR_P50:g}, {1000 * BAR_P95:g}: {verdict(middle, BAR_P50)}, {verdict(late, BAR_P95)}"
     print(f"  {label:<52}p50 {1000 * middle:.0f}   p95 {1000 * late:.0f}{held if bars else ''}", flush=True)
-
-
-def _object(kind: str, name: str, spec: dict[str, object]) -> KubeObject:
-    metadata = {"name": name, "namespace": NAMESPACE}
-    return {"apiVersion": AGENTSESSIONS.api_version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def main() -> int:

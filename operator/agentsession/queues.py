@@ -165,8 +165,7 @@ class Queues:
 
     def runner_taken(self, pod: KubeObject) -> None:
         """By a claim, or not, as its answer says: of a session that may be gone by then."""
-        if (pool_uid := labels_of(pod).get(POOL_LABEL)) is not None:
-            self.runner_changed(pool_uid)
+        self.runner_changed(labels_of(pod).get(POOL_LABEL, ""))
         self._look_after([pod])
 
     def line_changed(self, session: KubeObject) -> None:

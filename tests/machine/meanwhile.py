@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 from agentsession.api.base import is_true
 from agentsession.api.conditions import FINISHED
@@ -45,9 +44,8 @@ async def _keep_busy(world: World) -> None:
     finished = [each for each in world.sessions() if is_true(each.status.conditions, FINISHED)]
     if len(world.history.sessions) - len(finished) < FEWEST:
         lifecycle = "LongRunning" if next(world.numbers) % 2 else "Ephemeral"
-        plain: dict[str, Any] = {"tenant": "default", "prompt": "inline", "model": "", "limits": {}, "ttl": None}
-        plain["pool"] = next((pool.metadata.name for pool in world.history.pools.all if pool.spec.tenant), "")
-        await create(world, 2, lifecycle=lifecycle, **plain)
+        pool = next((pool.metadata.name for pool in world.history.pools.all if pool.spec.tenant), "")
+        await create(world, 2, lifecycle=lifecycle, pool=pool)
     if len(world.history.sessions) > NAMES - 8:
         for session in finished[:8]:
             await dismiss(world, session)

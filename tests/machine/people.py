@@ -1,9 +1,9 @@
 """Moves of people, who create, change and delete. Each says by False that it was not possible just now."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from agentsession.api.base import API_VERSION
 from agentsession.api.session import AgentSession
 from agentsession.kube.errors import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from agentsession.kube.objects import Key
@@ -11,10 +11,11 @@ from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, AGENTTENANTS, 
 from agentsession.resources.names import NETWORK_POLICY
 
 from .places import COMMONS, NAMESPACE
-from .world import SHARED, World, picked
+from .world import SHARED, World, made_of, picked
 
 NAMES = 16
 """Names for sessions: few, so that they are used again."""
+NO_LIMITS: Mapping[str, object] = {}
 PROMPT = "be kind"
 """A pool's system prompt, if it has one: what tells its two templates apart."""
 
@@ -24,11 +25,11 @@ async def create(
     number: int,
     *,
     lifecycle: str,
-    tenant: str,
-    prompt: str,
-    model: str,
-    limits: object,
-    ttl: int | None,
+    tenant: str = "default",
+    prompt: str = "inline",
+    model: str = "",
+    limits: Mapping[str, object] = NO_LIMITS,
+    ttl: int | None = None,
     pool: str = "",
     exhausted: str = "Wait",
     namespace: str = NAMESPACE,
@@ -57,15 +58,10 @@ async def create(
         if ttl is not None:
             spec["ttlSecondsAfterFinished"] = ttl
         with suppress(AlreadyExistsError):  # the history is a moment behind
-            await world.api.create(AGENTSESSIONS, _session((namespace, name), spec))
+            await world.api.create(AGENTSESSIONS, made_of("AgentSession", (namespace, name), spec))
     if "there" in world.maps:
         await _put_prompts(world)
     return bool(free)
-
-
-def _session(key: Key, spec: dict[str, Any]) -> dict[str, Any]:
-    metadata = {"namespace": key[0], "name": key[1]}
-    return {"apiVersion": API_VERSION, "kind": "AgentSession", "metadata": metadata, "spec": spec}
 
 
 async def _put_prompts(world: World) -> None:
@@ -150,8 +146,7 @@ async def pool(
 ) -> bool:
     """People make pools, change and delete them. rush: sessions that come for one at the same moment."""
     if rush:
-        plain: dict[str, Any] = {"tenant": "default", "prompt": "inline", "model": "", "limits": {}, "ttl": None}
-        await create(world, rush, lifecycle="LongRunning", pool=name, **plain)
+        await create(world, rush, lifecycle="LongRunning", pool=name)
     known = next((each for each in world.history.pools.all if each.metadata.name == name), None)
     if what == "comes":
         await world.pool(name, replicas, prompt, **scaling)

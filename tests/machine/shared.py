@@ -19,9 +19,9 @@ PEOPLE: Mapping[str, Any] = {"matchLabels": {"kubernetes.io/metadata.name": NAME
 
 async def come(world: World, home: str, tenant: str, lifecycle: str, exhausted: str, number: int) -> bool:
     """People create sessions that ask for one of its runners."""
-    plain: dict[str, Any] = {"prompt": "inline", "model": "", "limits": {}, "ttl": None}
-    where: dict[str, Any] = {"namespace": home, "tenant": tenant, "pool": SHARED}
-    return await people.create(world, number, lifecycle=lifecycle, exhausted=exhausted, **where, **plain)
+    return await people.create(
+        world, number, lifecycle=lifecycle, tenant=tenant, pool=SHARED, exhausted=exhausted, namespace=home
+    )
 
 
 async def change(

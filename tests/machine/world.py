@@ -117,7 +117,7 @@ class World:
             spec["workspace"] = {}
         else:
             spec["sharedPools"] = {"namespaces": [COMMONS]}
-        await self.api.apply(AGENTTENANTS, _object("AgentTenant", key, spec))
+        await self.api.apply(AGENTTENANTS, made_of("AgentTenant", key, spec))
 
     async def pool(
         self, name: str, replicas: int, prompt: str = "", admits: Mapping[str, Any] | None = None, **scaling: object
@@ -128,7 +128,7 @@ class World:
         spec: dict[str, Any] = {"template": {"agent": agent}, "replicas": replicas, "scaling": scaling}
         if name == SHARED:
             spec["allowedNamespaces"] = {"selector": admits or {}}
-        await self.api.apply(AGENTPOOLS, _object("AgentPool", (COMMONS if name == SHARED else NAMESPACE, name), spec))
+        await self.api.apply(AGENTPOOLS, made_of("AgentPool", (COMMONS if name == SHARED else NAMESPACE, name), spec))
 
     async def join(self) -> Operator:
         """One more replica."""
@@ -195,6 +195,7 @@ class _Told(logging.Handler):
         self._log.append(f"    {record.getMessage()} {error!r}"[:240])
 
 
-def _object(kind: str, key: Key, spec: Mapping[str, Any]) -> dict[str, Any]:
+def made_of(kind: str, key: Key, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of this project's API."""
     metadata = {"namespace": key[0], "name": key[1]}
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}

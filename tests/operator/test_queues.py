@@ -44,11 +44,16 @@ def pod(owner: str, tenant: str = "default") -> dict[str, Any]:
     return made
 
 
+def unverified() -> Views:
+    """Pods as who has no keys sees them."""
+    return Views(Seals(lambda: {"keys": []}))
+
+
 class Scene:
     def __init__(self) -> None:
         self.caches = Caches()
         self.queues = Queues(self.caches)
-        self.queues.open(Views(Seals(lambda: {"keys": []})))
+        self.queues.open(unverified())
 
     def has(self, *sessions: dict[str, Any]) -> None:
         for item in sessions:
@@ -274,7 +279,7 @@ async def test_who_stands_by_keeps_no_names_and_begins_with_all_that_is_there(sc
     assert await names(queues.sessions) == []
     scene.has(session("a"), session("b", finished="True"))
     scene.caches.tenants.observe("ADDED", body("default"))
-    queues.open(Views(Seals(lambda: {"keys": []})))
+    queues.open(unverified())
     assert (await names(queues.sessions), await names(queues.tenants)) == (["a", "b"], ["default"])
 
 
@@ -329,5 +334,5 @@ async def test_the_namespace_of_a_shared_pool_brings_whom_it_serves_or_may(scene
 async def test_who_begins_to_lead_looks_at_the_runners_elsewhere(scene: Scene) -> None:
     scene.caches.pods.observe("ADDED", guest())
     queues = Queues(scene.caches)
-    queues.open(Views(Seals(lambda: {"keys": []})))
+    queues.open(unverified())
     assert await names(queues.claimed) == ["p-0"]
