@@ -16,6 +16,7 @@ from devcluster.kubectl import kubectl
 from devcluster.layout import Layout
 from tests.kube.kinds import CRDS
 
+from .apiserver import until_followed
 from .objects import made_of
 
 EXTENSIONS = "extensions.agents.x-k8s.io"
@@ -53,6 +54,7 @@ async def controller(made: Layout, api: ApiClient, flags: tuple[str, ...]) -> As
     for crd in crds():
         await api.apply(CRDS, crd)
     kubectl(made.kubeconfig, "wait", "--for=condition=Established", "customresourcedefinition", "--all")
+    await until_followed(made.kubeconfig, CLAIMS)
     listens = (f"--metrics-bind-address=127.0.0.1:{PORT}", f"--health-probe-bind-address=127.0.0.1:{PORT + 1}")
     program = str(binaries.resolve(["agent-sandbox-controller"])["agent-sandbox-controller"])
     argv = (program, f"--kubeconfig={made.kubeconfig}", "--extensions", "--leader-elect=false", *listens, *flags)

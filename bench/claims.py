@@ -16,18 +16,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import NotFoundError
 from agentsession.kube.objects import key_of
 from agentsession.kube.resource import PODS
 from devcluster import progress
-from devcluster.kubectl import kubectl
 from tests.kube.kinds import QUOTAS
 from tests.scale.world import World, world
 
 from .agentsandbox import FRUGAL, GATE
+from .apiserver import writes
 from .command import ended_in_folder
 from .contenders import (
     NAMESPACE,
@@ -43,7 +41,6 @@ from .objects import ready_in
 
 PATIENCE = 300.0
 QUOTA = "no-refill"
-WRITES = {"POST", "PUT", "PATCH", "APPLY", "DELETE"}
 WARM_UP = 5
 SEED = 1
 BARS = {"one at a time": 0.35, "burst of 300": 0.4}
@@ -172,19 +169,19 @@ class Client:
 
 async def measure(made: World, contender: Contender, load: Load) -> Figures:
     """A pool that is full, the load, and until the pool is full again."""
-    api = made.api
+    api, kubeconfig = made.api, made.operators.made.kubeconfig
     await api.apply(contender.pools, contender.pool(load.pool))
     await _full(api, contender, load.pool)
     if not load.refill:
         await _admit_no_pods(api)
     names = [f"c{number}" for number in range(load.claims)]
     async with Client(api, contender).watching() as client:
-        cpu, writes, began = cpu_seconds(contender.pid), await _writes(made), time.monotonic()
+        cpu, wrote, began = cpu_seconds(contender.pid), await writes(kubeconfig), time.monotonic()
         await load.comes(client.claim, names)
         seconds = time.monotonic() - began
         if load.refill:
             await _full(api, contender, load.pool)
-        cost = (await _writes(made) - writes) / load.claims, (cpu_seconds(contender.pid) - cpu) / load.claims
+        cost = (await writes(kubeconfig) - wrote) / load.claims, (cpu_seconds(contender.pid) - cpu) / load.claims
     await _clear(made, contender)
     if not load.refill:
         await api.delete(QUOTAS, (NAMESPACE, QUOTA))
@@ -235,22 +232,6 @@ async def _clear(made: World, contender: Contender) -> None:
     async with asyncio.timeout(PATIENCE):
         while (await api.list(PODS, namespace=NAMESPACE)).items:
             await asyncio.sleep(0.2)
-
-
-async def _writes(made: World) -> float:
-    """That the API server has answered, whoever made them; Leases are written in any case."""
-    text = await asyncio.to_thread(kubectl, made.operators.made.kubeconfig, "get", "--raw", "/metrics")
-    samples = [
-        sample
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "apiserver_request_total"
-    ]
-    return sum(
-        sample.value
-        for sample in samples
-        if sample.labels["verb"] in WRITES and sample.labels["resource"] not in ("leases", "tokenreviews")
-    )
 
 
 def report(found: dict[str, dict[str, Figures]]) -> None:

@@ -12,6 +12,7 @@ from agentsession.kube.resource import AGENTPOOLS, AGENTSESSIONS, Resource
 from tests.scale.world import MODEL, NAMESPACES, World
 
 from . import agentsandbox
+from .apiserver import until_followed
 from .objects import made_of
 
 NAMESPACE = NAMESPACES[0]
@@ -90,6 +91,7 @@ class AgentSandbox:
 @asynccontextmanager
 async def agent_session(world: World) -> AsyncIterator[Contender]:
     """One replica, started as a pod would be, with the rights that the chart gives."""
+    await until_followed(world.operators.made.kubeconfig, AGENTPOOLS)
     replica = await world.operators.start()
     await world.operators.leader()
     assert replica.process is not None
