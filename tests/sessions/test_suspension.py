@@ -47,7 +47,7 @@ def working(phase: str = "Running", **spec: Any) -> AgentSessionStatus:
 
 def leaving(**spec: Any) -> AgentSessionStatus:
     """The same once its suspension has begun."""
-    busy = seen(pod=pod(), runner=runner("Busy", said(phase="Running")))
+    busy = seen(pod=pod(), runner=runner("Ready", said(phase="Running")))
     return plan(session(working(**spec), suspend=True, **spec), busy).status
 
 
@@ -77,7 +77,12 @@ class TestBeforeTheStart:
         assert (kinds(made), made.status.start_type, reason(made)) == ([CreateRunner], "Cold", None)
 
     @pytest.mark.parametrize(
-        "what", [observed(pod=pod(running=False, ip=None)), observed(pod=pod()), observed(pod=pod(), runner=runner())]
+        "what",
+        [
+            observed(pod=pod(running=False, ip=None)),
+            observed(pod=pod(), runner=runner("Starting", bound=False)),
+            observed(pod=pod(), runner=runner()),
+        ],
     )
     def test_a_runner_that_was_asked_nothing_needs_no_workspace(self, what: Observed) -> None:
         told = plan(session(suspend=True), what)
@@ -88,11 +93,21 @@ class TestBeforeTheStart:
         assert cut.actions == [DeleteRunner(("n", "s-11111111"), "p-1", CUT_OFF)]
         assert plan(session(made.status, suspend=True), observed()).status.phase == "Suspended"
 
+    def test_a_runner_that_was_not_heard_yet_may_have_been_asked(self) -> None:
+        """By a leader that died before it told of it."""
+        made = plan(session(suspend=True), seen(pod=pod()))
+        assert (made.actions, reason(made)) == ([Listen("p-1", "10.0.0.9")], None)
+        asked = seen(pod=pod(), runner=runner("Ready", said(phase="Running")))
+        made = plan(session(made.status, suspend=True), asked)
+        assert (states(made), reason(made)) == ({"prompt": "Running"}, None)
+        made = plan(session(made.status, suspend=True), asked)
+        assert (kinds(made), reason(made)) == ([Listen, Drain], "False Suspending")
+
 
 class TestOnTheWay:
     """From a running turn to no pod."""
 
-    busy = seen(pod=pod(), runner=runner("Busy", said(phase="Running")))
+    busy = seen(pod=pod(), runner=runner("Ready", said(phase="Running")))
 
     def test_first_it_is_said_and_then_the_runner_is_drained(self) -> None:
         made = plan(session(working(), suspend=True), self.busy)
@@ -111,7 +126,7 @@ class TestOnTheWay:
         assert (Drain in kinds(made), made.status.phase) == ((True, "Suspending") if keeps else (False, "Running"))
 
     def test_the_drain_is_asked_for_until_its_end_is_heard(self) -> None:
-        for runner_ in (None, runner("Busy", said(phase="Running")), runner("Draining", said(phase="Running"))):
+        for runner_ in (None, runner("Ready", said(phase="Running")), runner("Draining", said(phase="Running"))):
             made = plan(session(leaving(), suspend=True), seen(pod=pod(), runner=runner_))
             assert (kinds(made), made.requeue_after) == ([Listen, Drain], timedelta(seconds=1))
 
@@ -141,7 +156,7 @@ class TestOnTheWay:
         ("what", "later"),
         [
             (seen(pod=pod()), GRACE),
-            (seen(pod=pod(), runner=runner("Busy", said(phase="Running"))), GRACE),
+            (seen(pod=pod(), runner=runner("Ready", said(phase="Running"))), GRACE),
             (seen(pod=pod(), runner=runner("Draining", said(phase="Running"))), 10 * GRACE),
             (seen(pod=pod(node_silent=True)), GRACE),
             (seen(pod=pod(running=False)), timedelta(0)),
@@ -158,7 +173,7 @@ class TestOnTheWay:
     @pytest.mark.parametrize("going", [pod(), pod(deleting=True)])
     def test_a_policy_that_widens_ends_it_at_once(self, state: str, going: PodView) -> None:
         status = leaving().model_copy(update={"turns": [known(state=state)]})
-        wide = seen(pod=going, runner=runner("Busy", said(phase=state)), widened_by="open")
+        wide = seen(pod=going, runner=runner("Ready", said(phase=state)), widened_by="open")
         told = plan(session(status, suspend=True), wide)
         assert (told.actions, told.status.phase) == ([], "Failed")
         assert (reason(told, "Finished"), reason(told)) == (f"True {WIDENED}", None)
@@ -223,7 +238,7 @@ class TestWithoutAWorkspace:
         return plan(session(), observed(pod=pod(), runner=runner("Ready", said(phase="Running")))).status
 
     def test_it_goes_on(self) -> None:
-        busy = observed(pod=pod(), runner=runner("Busy", said(phase="Running")))
+        busy = observed(pod=pod(), runner=runner("Ready", said(phase="Running")))
         made = plan(session(self.status(), suspend=True), busy)
         assert (kinds(made), made.status.phase) == ([Listen], "Running")
         assert reason(made, "Ready") == "True Connected"
@@ -235,7 +250,7 @@ class TestWithoutAWorkspace:
         assert reason(plan(session(made.status, suspend=True), done), "Finished") == "True Completed"
 
     def test_it_says_no_more_once_nobody_asks(self) -> None:
-        busy = observed(pod=pod(), runner=runner("Busy", said(phase="Running")))
+        busy = observed(pod=pod(), runner=runner("Ready", said(phase="Running")))
         told = plan(session(self.status(), suspend=True), busy).status
         assert reason(plan(session(told), busy)) is None
 
@@ -275,7 +290,7 @@ class TestSuspended:
         billed = plan(session(status, suspend=True), seen(usage=[served("e-1", 5)])).status
         assert billed.usage is not None
         assert [meter.settled for meter in billed.usage.meters] == [True]
-        busy = runner("Busy", TurnState(uuid=GONE_ON, phase="Running"))
+        busy = runner("Ready", TurnState(uuid=GONE_ON, phase="Running"))
         on = billed.model_copy(update={"turns": [gone_on(known())], "conditions": []})
         later = plan(session(on), seen(pod=pod(), runner=busy, usage=[served("e-1", 5), served("e-2", 2)])).status
         assert later.usage is not None
@@ -314,16 +329,17 @@ class TestResuming:
 
     def test_the_interrupted_turn_is_gone_on_with_under_an_id_of_its_own(self) -> None:
         made = plan(session(suspended()), seen(pod=pod(uid="p-2"), runner=runner(bound=False)))
+        assert (made.actions, made.at_once) == ([Bind("p-2", "10.0.0.9")], True)
+        made = plan(session(suspended()), seen(pod=pod(uid="p-2"), runner=runner()))
         assert made.actions == [
             Listen("p-2", "10.0.0.9"),
-            Bind("p-2", "10.0.0.9"),
             Prompt("p-2", "10.0.0.9", GONE_ON, GO_ON),
         ]
         (turn,) = made.status.turns
         assert (turn.id, turn.uuid, turn.state, turn.finished) == ("prompt", GONE_ON, "Running", None)
         assert (reason(made, "Ready"), reason(made)) == ("True Connected", None)
         assert made.status.workspace == WorkspaceStatus(claim_name="agentsession-default", sub_path="w-p-1")
-        busy = seen(pod=pod(uid="p-2"), runner=runner("Busy", TurnState(uuid=GONE_ON, phase="Running")))
+        busy = seen(pod=pod(uid="p-2"), runner=runner("Ready", TurnState(uuid=GONE_ON, phase="Running")))
         assert kinds(plan(session(made.status), busy)) == [Listen]
         lost_answer = plan(session(made.status), seen(pod=pod(uid="p-2"), runner=runner()))
         assert [(a.uuid, a.text) for a in lost_answer.actions if isinstance(a, Prompt)] == [(GONE_ON, GO_ON)]
@@ -333,7 +349,7 @@ class TestResuming:
 
     def test_the_old_turns_uuid_says_nothing_any_more(self) -> None:
         status = suspended().model_copy(update={"turns": [gone_on(known())], "conditions": []})
-        stale = plan(session(status), seen(pod=pod(), runner=runner("Busy", said())))
+        stale = plan(session(status), seen(pod=pod(), runner=runner("Ready", said())))
         assert states(stale) == {"prompt": "Running"}
 
     def test_a_turn_is_interrupted_twice(self) -> None:

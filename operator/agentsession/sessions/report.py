@@ -113,7 +113,7 @@ def serving(session: AgentSession, seen: Observed, talk: Progress, now: datetime
         *_contained(seen, None),
         Mark(READY, "True", "Connected", "the agent is connected and has accepted work"),
         Mark(ACTIVE, "True", "TurnActive") if active else Mark(ACTIVE, "False", "WaitingForInput"),
-        *_not_suspended(session),
+        *_not_suspended(session, seen),
     ]
     status = _talked(_status(session, "Running" if active else "Idle", marks, now), seen, turns, talk.result)
     status.timings.ready = status.timings.ready or now
@@ -267,8 +267,8 @@ def _resuming(session: Known) -> list[Mark]:
     return [Mark(SUSPENDED, "False", RESUMING, why)] if resuming(session) else []
 
 
-def _not_suspended(session: AgentSession) -> list[Mark]:
-    if not session.spec.suspend:
+def _not_suspended(session: AgentSession, seen: Observed) -> list[Mark]:
+    if not session.spec.suspend or (seen.tenant is not None and seen.tenant.spec.workspace is not None):
         return []
     tenant = session.spec.tenant_ref.name
     why = (
