@@ -126,7 +126,9 @@ class Leader:
         self.pools = PoolController(
             api,
             caches,
-            pools_observe.Observer(caches, install, surroundings, views, refused),
+            pools_observe.Observer(
+                caches, install, surroundings, views, refused, claiming=lambda: {slot.pod for slot in starting}
+            ),
             pools_act.Actor(api, caches, install, surroundings, keyring, queues.runner_changed),
             premises,
             self._recorder,

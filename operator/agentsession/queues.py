@@ -38,7 +38,7 @@ from agentsession.runners.deletion import outlives
 from agentsession.runners.podview import Views
 from agentsession.sessions.slots import AT_CAPACITY, next_waiting, occupied_by, pods_of, tenant_of
 
-SETTLES = 0.1
+SETTLES = 0.25
 """Seconds: a pool is looked at once for all that changes of its runners meanwhile."""
 
 
@@ -139,7 +139,7 @@ class Queues:
         """Sessions that name it and have no runner wait for it to appear, or for its template to change."""
         known = self._caches.pools.get(key)
         generation = known["metadata"].get("generation") if known is not None else None
-        if pool is not None and self._generations.get(key) == generation:
+        if pool is not None and known is not None and self._generations.get(key) == generation:
             return  # its own status
         if known is None:
             self._generations.pop(key, None)

@@ -50,6 +50,14 @@ def test_indices_follow_changes() -> None:
     assert not store._indices
 
 
+def test_what_changed_last_comes_last() -> None:
+    store = Store(index=owner)
+    for name in ("c", "a", "b"):
+        store.observe("ADDED", pod(name, 1, owner="pool"))
+    store.observe("MODIFIED", pod("c", 2, owner="pool"))
+    assert [key_of(obj)[1] for obj in store.indexed("pool")] == ["a", "b", "c"]
+
+
 def test_an_older_or_the_same_state_changes_nothing() -> None:
     store = Store()
     store.observe("MODIFIED", pod("a", 10))

@@ -9,6 +9,7 @@ from agentsession.keys.seals import Seals
 from agentsession.kube.caches import Caches
 from agentsession.kube.objects import Key
 from agentsession.kube.resource import (
+    AGENTPOOLS,
     AGENTSESSIONS,
     AGENTTENANTS,
     NAMESPACES,
@@ -158,6 +159,13 @@ async def test_who_begins_to_wait_for_a_pool_or_gives_up_brings_it_and_the_next_
     scene.queues.line_changed(waits("s", 1, now))
     assert await asyncio.wait_for(scene.queues.pools.get(), 1) == ("n", "p")
     assert await names(scene.queues.sessions) == brings
+
+
+async def test_a_pool_that_is_deleted_brings_itself_and_those_that_name_it(scene: Scene) -> None:
+    """Also one of which nothing was heard since this leader began."""
+    scene.has(waits("s", 1))
+    assert await scene.changed(AGENTPOOLS, ("n", "p"), body("p")) == (["s"], [])
+    assert await asyncio.wait_for(scene.queues.pools.get(), 1) == ("n", "p")
 
 
 async def test_a_runner_that_a_session_of_elsewhere_has_taken_is_looked_after(scene: Scene) -> None:

@@ -1,5 +1,6 @@
 """What is looked at for a shared pool, and for its runners that serve sessions of other namespaces."""
 
+from datetime import datetime
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,7 @@ from agentsession.kube.objects import Key, KubeObject
 from agentsession.kube.resource import AGENTSESSIONS, Resource
 from agentsession.pools.claimed import ClaimedController
 from agentsession.pools.observe import Observer
-from agentsession.resources.names import GRANT_ANNOTATION, SESSION_NAMESPACE_LABEL
+from agentsession.resources.names import GRANT_ANNOTATION, POOL_LABEL, SESSION_NAMESPACE_LABEL
 from agentsession.resources.network import network_policy
 from agentsession.resources.tenancy import service_account
 from agentsession.runners.podview import Views
@@ -152,6 +153,16 @@ async def test_what_a_namespace_has_before_its_first_runner(there: list[str], ap
     assert api.applied == applied
 
 
+@pytest.mark.parametrize(("claiming", "last"), [([POD], NOW), ([("n", "p-b")], None), ([], None)])
+def test_a_claim_that_is_on_its_way_is_the_last_one(claiming: list[Key], last: datetime | None) -> None:
+    """Its pod does not show it yet."""
+    caches, views = Caches(), Views(Seals(KEYRING.jwks))
+    free = {"namespace": "n", "name": "p-a", "uid": "a", "resourceVersion": "1", "labels": {POOL_LABEL: "pool-1"}}
+    caches.pods.observe("ADDED", {"metadata": free})
+    observer = Observer(caches, LISTED, SURROUNDINGS, views, {}, lambda: claiming)
+    assert observer.observe(pool(), None, NOW, refilling=False).last_claim == last
+
+
 def test_only_those_whom_it_admits_make_a_pool_larger() -> None:
     caches = Caches()
     caches.policies.observe("ADDED", network_policy("n", LISTED))
@@ -161,7 +172,7 @@ def test_only_those_whom_it_admits_make_a_pool_larger() -> None:
 
     def demand() -> int:
         views = Views(Seals(KEYRING.jwks))
-        seen = Observer(caches, LISTED, SURROUNDINGS, views, {}).observe(shared, None, NOW, refilling=False)
+        seen = Observer(caches, LISTED, SURROUNDINGS, views, {}, tuple).observe(shared, None, NOW, refilling=False)
         assert seen.unresolved is None
         return seen.demand
 

@@ -14,7 +14,7 @@ from agentsession.runners.requirements import admits
 from agentsession.runners.trouble import Trouble
 from agentsession.sessions.decide import WAIT, decide
 from agentsession.sessions.offer import Offer, offer, template_of
-from agentsession.sessions.plan import Bind, Claim, CreateRunner, DeleteRunner, Listen
+from agentsession.sessions.plan import Bind, Claim, CreateRunner, DeleteRunner
 from agentsession.sessions.removal import CUT_OFF
 from tests.pools.test_decide import CURRENT, pool, warm
 from tests.sessions.build import INSTALL, NOW, UID, observed, pod, runner, said, served, session, tenant
@@ -50,9 +50,9 @@ def claimed_pod(**fields: Any) -> PodView:
     return pod(name="p-a", uid="a", grant=grant, **fields)
 
 
-def test_the_oldest_ready_one_is_offered() -> None:
-    old, young = warm("old", created=NOW - timedelta(hours=1)), warm("young", created=NOW)
-    assert offered(asks(), young, old).runner == old
+def test_the_first_ready_one_is_offered() -> None:
+    starting, first, second = warm("a", ready=False), warm("c"), warm("b")
+    assert offered(asks(), starting, first, second).runner == first
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_unfit_one_is_not(unfit: PodView) -> None:
 
 
 def test_older_sessions_come_first() -> None:
-    first, second = warm("a", created=NOW - timedelta(hours=1)), warm("b", created=NOW)
+    first, second = warm("a"), warm("b")
     assert offered(asks(), first, second, ahead=1).runner == second
     assert reason(offered(asks(onExhausted="Wait"), first, second, ahead=2)) == "PoolExhausted"
 
@@ -127,7 +127,7 @@ def test_consent_is_asked_before_a_claim_and_as_long_as_it_lasts() -> None:
     taken = claimed_pod(namespace="pools")
     before = decide(who, observed(tenant=none, pod=taken), INSTALL, NOW)
     assert before.actions == [DeleteRunner(("pools", "p-a"), "a", CUT_OFF)]
-    busy = runner("Busy", said(phase="Running"))
+    busy = runner("Ready", said(phase="Running"))
     after = decide(who, observed(tenant=none, pod=taken, runner=busy), INSTALL, NOW)
     assert (after.status.phase, reason_of(after.status)) == ("Failed", "SharedPoolNotAllowed")
     cut_off = decide(who, observed(tenant=none, pod=taken, runner=runner("Ready", said(phase="Failed"))), INSTALL, NOW)
@@ -169,13 +169,13 @@ def test_a_claim_is_told_of_only_once_it_has_been_prompted() -> None:
     assert (plan.at_once, plan.status, plan.settle_usage) == (True, who.status, False)
 
     plan = decide(who, observed(pod=claimed_pod()), INSTALL, NOW)
-    assert [type(action) for action in plan.actions] == [Listen, Bind]
-    assert isinstance(bind := plan.actions[1], Bind)
+    (bind,) = plan.actions
+    assert isinstance(bind, Bind)
     assert bind.prompt is not None
     assert bind.prompt.text == "hello"
     assert (plan.at_once, plan.status) == (True, who.status)
 
-    busy = runner("Busy", said(phase="Running"))
+    busy = runner("Ready", said(phase="Running"))
     plan = decide(who, observed(pod=claimed_pod(), runner=busy), INSTALL, NOW)
     assert not plan.at_once
     assert (plan.status.phase, plan.status.start_type, plan.status.pod_name) == ("Running", "Warm", "p-a")
@@ -187,7 +187,7 @@ def test_the_wall_clock_of_a_claimed_runner_begins_with_the_claim() -> None:
     who = session(limits={"wallClock": "10m"})
     worn = claimed_pod(started=NOW - timedelta(hours=5), deadline=timedelta(hours=5, minutes=10))
     assert (
-        decide(who, observed(pod=worn, runner=runner("Busy", said(phase="Running"))), INSTALL, NOW).status.phase
+        decide(who, observed(pod=worn, runner=runner("Ready", said(phase="Running"))), INSTALL, NOW).status.phase
         == "Running"
     )
 

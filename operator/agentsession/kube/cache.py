@@ -86,7 +86,7 @@ class Store:
         return self._select("namespace", namespace)
 
     def indexed(self, value: str) -> list[KubeObject]:
-        """The objects of which `index` made that value, among others."""
+        """The objects of which `index` made that value, among others; the one that changed last comes last."""
         return self._select("index", value)
 
     def __iter__(self) -> Iterator[KubeObject]:

@@ -33,7 +33,7 @@ DEPOSED = timedelta(seconds=1)
 """How soon to look again while another operator may lead."""
 MOST_AT_ONCE = 16
 """Runners that a pool makes together. The first step makes one, each that succeeds twice as many: slow start."""
-BUSY_AT_ONCE = 2
+BUSY_AT_ONCE = 1
 """The same while claims come, or sessions wait for a worker: they come first."""
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Gathers what a pool's decision is made from, all of it from caches."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from agentsession.api.installation import Installation
@@ -24,7 +24,8 @@ from .observed import RECENT, Observed, Refused
 
 
 class Observer:
-    """Reads caches. refused: what the API server last said to a pod of a pool."""
+    """Reads caches. refused: what the API server last said to a pod of a pool. claiming: pods that sessions are taking
+    just now, which no cache shows yet."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Observer:
         surroundings: Surroundings,
         views: Views,
         refused: Mapping[Key, Refused],
+        claiming: Callable[[], Collection[Key]],
     ) -> None:
         self._caches = caches
         self._install = install
@@ -40,6 +42,7 @@ class Observer:
         self._views = views
         self._tenants = Tenants(caches.tenants)
         self._refused = refused
+        self._claiming = claiming
         self._demands: dict[Key, Demand] = {}
 
     def tenant(self, pool: AgentPool) -> AgentTenant | None:
@@ -64,6 +67,7 @@ class Observer:
         runners = [self._views.of(pod) for pod in free]
         grants = (self._views.of(pod).grant for pod in pods if SESSION_LABEL in labels_of(pod))
         claims = [item.claimed for item in grants if item is not None and item.claimed is not None]
+        claiming = self._claiming()
         waits = list(waiting(self._caches.naming(pool.key, POOL_EXHAUSTED), self._caches.pods.indexed))
         return Observed(
             unresolved=unresolved,
@@ -73,7 +77,7 @@ class Observer:
             waiting=len(waits),
             now_serving=min((ticket for item in waits if (ticket := ticket_of(item)) is not None), default=None),
             demand=self._demand(pool, runners, now),
-            last_claim=max(claims, default=None),
+            last_claim=now if any(key_of(pod) in claiming for pod in free) else max(claims, default=None),
             recent_claims=sum(now - RECENT < claimed for claimed in claims),
             refilling=refilling,
             refused=self._refused.get(pool.key),

@@ -36,7 +36,7 @@ class Observed:
     demand: int
     """Runners that the arrival of sessions asks for; 0 if the pool does not size itself."""
     last_claim: datetime | None
-    """When a session claimed one last, of those that still serve."""
+    """When a session claimed one last, of those that still serve; now, if one is doing so."""
     recent_claims: int
     """How many have claimed one within RECENT, and still serve."""
     refilling: bool

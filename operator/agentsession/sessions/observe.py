@@ -155,11 +155,11 @@ class Observer:
             else revision(warm_spec(template, owner, self._install, self._surroundings, uid))
         )
         reserved = {slot.pod for slot in self._starting}
-        runners = [
+        runners = (
             self._views.of(pod)
             for pod in self._caches.pods.indexed(pool.metadata.uid)
             if key_of(pod) not in reserved and SESSION_LABEL not in labels_of(pod)
-        ]
+        )
         return offer(session, tenant, pool, wanted, current, runners, self._ahead(session, pool))
 
     def _ahead(self, session: AgentSession, pool: AgentPool) -> int:

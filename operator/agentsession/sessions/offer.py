@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from heapq import nsmallest
+from itertools import islice
 
 from agentsession.api.pool import AgentPool, PoolTemplate
 from agentsession.api.session import AgentSession, Runtime
@@ -57,7 +57,8 @@ def offer(
 ) -> Offer:
     """wanted, current: revisions of what the session asks for and of what the pool makes now.
 
-    runners: the pool's pods that nobody is claiming. ahead: sessions that wait for one of them before it.
+    runners: the pool's pods that nobody is claiming, in the order in which they are to be taken. ahead: sessions that
+    wait for one of them before it.
     """
     name = "/".join(pool.key) if pool.metadata.namespace != session.metadata.namespace else pool.metadata.name
     if pool.spec.tenant is None and tenant.spec.workspace is not None:
@@ -68,9 +69,9 @@ def offer(
     if wanted != current:
         why = f"AgentPool {name} has another template than this session's agent and runtime: {ALONE}"
         return Offer(none=Trouble(COLD_START, f"{why}; leave them to the pool, or make them equal"))
-    ready = nsmallest(ahead + 1, (pod for pod in runners if _ready(pod, pool, current)), key=_age)
-    if len(ready) > ahead:
-        return Offer(runner=ready[ahead])
+    ready = (pod for pod in runners if _ready(pod, pool, current))
+    if (runner := next(islice(ready, ahead, None), None)) is not None:
+        return Offer(runner=runner)
     if session.spec.pool_ref is not None and session.spec.pool_ref.on_exhausted == "Wait":
         why = f"AgentPool {name} has no runner ready: status.nowServing there says when status.ticket here is served"
         return Offer(none=Trouble(POOL_EXHAUSTED, why))
@@ -80,7 +81,3 @@ def offer(
 def _ready(pod: PodView, pool: AgentPool, revision: str) -> bool:
     ours = pod.made_for(pool.metadata.uid, revision)
     return ours and pod.grant is None and pod.ready and not pod.deleting and not pod.ended
-
-
-def _age(pod: PodView) -> tuple[str, str]:
-    return str(pod.created), pod.name
