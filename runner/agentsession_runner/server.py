@@ -116,7 +116,7 @@ class Server:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         phase = self._journal.state.phase
-        return web.Response(text=phase, status=200 if phase in ("Ready", "Busy") else 503)
+        return web.Response(text=phase, status=200 if phase == "Ready" else 503)
 
 
 async def _body(request: web.Request, model: type[Body]) -> Body:

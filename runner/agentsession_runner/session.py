@@ -166,16 +166,14 @@ class Session:
         return self._current in answer.uuids or nameless_failure
 
     async def _ask(self, agent: Agent) -> None:
+        self.journal.phase("Ready")
         while not self.end_requested.is_set():
-            if self._prompts.empty():
-                self.journal.phase("Ready")
             request = await self._prompts.get()
             if self.end_requested.is_set():
                 return
             self._current = request.uuid
             self._over.clear()
             self._asked.clear()
-            self.journal.phase("Busy")
             log.info("turn begins", extra={"turn": request.uuid})
             try:
                 await asyncio.to_thread(self._check_disk)

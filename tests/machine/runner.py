@@ -94,7 +94,7 @@ class Runner:
     @property
     def ready(self) -> bool:
         """What its readiness probe says."""
-        return self._session.journal.state.phase in ("Ready", "Busy")
+        return self._session.journal.state.phase == "Ready"
 
     async def start(self) -> None:
         """Serve, with the agent connected."""

@@ -31,7 +31,7 @@ class FakeAgent:
     def __init__(self) -> None:
         self.output: asyncio.Queue[Step | Answer | AgentDiedError] = asyncio.Queue()
         self.asked: list[str] = []
-        self.second = asyncio.Event()
+        self.questions: asyncio.Queue[str] = asyncio.Queue()
         self.interrupts = 0
         self.closed = False
         self.deaf = False
@@ -40,8 +40,7 @@ class FakeAgent:
     async def ask(self, uuid: str, text: str) -> None:
         assert text == "t"
         self.asked.append(uuid)
-        if len(self.asked) == 2:
-            self.second.set()
+        self.questions.put_nowait(uuid)
 
     async def steps(self) -> AsyncIterator[Step | Answer]:
         while True:
@@ -95,12 +94,12 @@ def turns(session: Session) -> list[tuple[str, str]]:
 async def test_an_injected_turn_is_not_taken_for_ours() -> None:
     async with running(agent := FakeAgent()) as session:
         session.prompt(PromptRequest(uuid="1", text="t"))
-        await until(session, lambda state: state.phase == "Busy")
+        await agent.questions.get()
         agent.answer(text="A cron fired.", injected=True)
         agent.answer("0", text="A prompt that is not ours.")
         agent.answer(text="Nobody's.")
         agent.answer("0", "1", text="Ours.", injected=True)  # taken into a turn that was injected
-        state = await until(session, lambda state: state.phase == "Ready")
+        state = await until(session, lambda state: state.turns[0].phase != "Running")
         agent.answer(text="After the end.", injected=True)
         assert [turn.text for turn in state.turns] == ["Ours."]
 
@@ -109,7 +108,7 @@ async def test_an_interrupted_turn_may_come_without_its_uuid() -> None:
     async with running(FakeAgent()) as session:
         session.prompt(PromptRequest(uuid="1", text="t"))
         await session.interrupt()
-        state = await until(session, lambda state: state.phase == "Ready")
+        state = await until(session, lambda state: state.turns[0].phase != "Running")
         assert state.turns == [TurnState(uuid="1", phase="Failed", reason="interrupted")]
 
 
@@ -118,7 +117,7 @@ async def test_an_interrupt_ends_only_the_running_turn() -> None:
         for uuid in ("1", "2"):
             session.prompt(PromptRequest(uuid=uuid, text="t"))
         await session.interrupt()
-        await asyncio.wait_for(agent.second.wait(), 5)
+        assert [await agent.questions.get() for _ in range(2)] == ["1", "2"]
         assert (turns(session), agent.interrupts) == ([("1", "Failed"), ("2", "Running")], 1)
 
 
@@ -147,7 +146,7 @@ async def test_a_drain_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> No
         agent.deaf = True
         for uuid in ("1", "2"):
             session.prompt(PromptRequest(uuid=uuid, text="t"))
-        await until(session, lambda state: state.phase == "Busy")
+        await agent.questions.get()
         session.request_end()
         async with asyncio.timeout(5):
             await session.drain()
@@ -160,7 +159,7 @@ async def test_a_drain_waits_for_the_answer_and_asks_nothing_more(prompts: list[
     async with running(agent := FakeAgent()) as session:
         for uuid in prompts:
             session.prompt(PromptRequest(uuid=uuid, text="t"))
-        await until(session, lambda state: state.phase == "Busy")
+        await agent.questions.get()
         session.request_end()
         await session.drain()
         assert session.journal.state.turns == [TurnState(uuid="1", phase="Interrupted", reason="interrupted")]
@@ -196,11 +195,10 @@ async def test_an_answer_stands_until_the_next_prompt() -> None:
     async with running(agent := FakeAgent()) as session:
         for uuid in ("1", "2"):
             session.prompt(PromptRequest(uuid=uuid, text="t"))
-            await until(session, lambda state: state.phase == "Busy")
+            await agent.questions.get()
             agent.answer(uuid, text=f"Answer {uuid}.")
             state = await until(session, lambda state: state.turns[-1].phase == "Completed")
             assert state.turns[-1].text == f"Answer {uuid}."
-            await until(session, lambda state: state.phase == "Ready")
         assert [(turn.phase, turn.text) for turn in state.turns] == [("Completed", ""), ("Completed", "Answer 2.")]
 
 

@@ -71,10 +71,10 @@ class Liar:
                 length = next((line for line in head.split("\r\n") if line.startswith("Content-Length: ")), ": 0")
                 body = await reader.readexactly(int(length.partition(": ")[2]))
                 self.action = head.split(" ")[1].removeprefix("/v1/").partition("?")[0]
-                if self.action == "prompt":
-                    self.prompted(json.loads(body))
-                elif self.action == "bind":
-                    self.bound(json.loads(body)["session_uid"])
+                if self.action == "bind":
+                    asked = json.loads(body)
+                    self.bound(asked["session_uid"])
+                    self.prompted(asked["prompt"])
                 await self.reply(writer)
                 await writer.drain()
             writer.close()
@@ -125,6 +125,9 @@ class Impostor(Liar):
     def bound(self, session_uid: str) -> None:
         super().bound(session_uid[::-1])
 
+    def prompted(self, prompt: dict[str, Any]) -> None:
+        """It was not asked."""
+
 
 class Failing(Liar):
     """Says that its agent has died, over several lines."""
@@ -133,16 +136,26 @@ class Failing(Liar):
         return {**super().state(), "phase": "Failed", "message": "see\n\x1b[31mStatus:\r all is well"}
 
 
-class Fickle(Liar):
-    """Is another conversation, at another revision, each time that it is asked; and it does not wait."""
+class Forgetful(Liar):
+    """Accepts what it is asked, and has never heard of it when it tells news."""
 
-    counter = itertools.count(1)
+    def state(self) -> dict[str, object]:
+        said = super().state()
+        return said if self.action == "bind" else {**said, "revision": 2**62, "session_uid": None, "turns": []}
+
+
+class Fickle(Liar):
+    """Is another conversation, much later, each time that it is asked; it does not wait, and never comes to an end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revisions = itertools.count(0, 2**50)
 
     def prompted(self, prompt: dict[str, Any]) -> None:
-        """Forget it."""
+        self.turns.append({"uuid": prompt["uuid"], "phase": "Running"})
 
     async def reply(self, writer: asyncio.StreamWriter) -> None:
-        says = {"session_id": str(uuid.uuid4()), "revision": next(self.counter) * 2**61 % 2**63}
+        says = {"session_id": str(uuid.uuid4()), "revision": next(self.revisions)}
         writer.write(response(json.dumps({**self.state(), **says})))
 
 

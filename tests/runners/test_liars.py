@@ -12,7 +12,7 @@ from agentsession.runners.client import MAX_BYTES, RunnerClient, RunnerError, Ta
 from agentsession.sessions import decide as decide_module
 from agentsession.sessions.plan import Prompt
 from agentsession.sessions.turns import progress, turn_uuid
-from agentsession_runner.protocol import State
+from agentsession_runner.protocol import State, TurnState
 from tests.sessions.build import INSTALL, NOW, UID, observed, pod, runner, session
 
 from . import liars
@@ -30,11 +30,9 @@ async def believed(liar: liars.Liar, seconds: float = 10) -> str:
         aiohttp.TCPConnector(force_close=True) as connector,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}/v1/", connector=connector) as http,
         asyncio.timeout(seconds),
+        http.post("bind", data=json.dumps({"session_uid": UID, "prompt": PROMPT})) as response,
     ):
-        for action, body in (("bind", {"session_uid": UID}), ("prompt", PROMPT)):
-            async with http.post(action, data=json.dumps(body)) as response:
-                told = await response.text()
-        return told
+        return await response.text()
 
 
 @pytest.mark.parametrize("liar", [liars.Forger(), liars.Failing()])
@@ -94,7 +92,8 @@ async def test_one_is_prompted_again_and_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_one_answers_for_another_session() -> None:
-    told = State.model_validate_json(await believed(liars.Impostor()))
+    said = State.model_validate_json(await believed(liars.Impostor()))
+    told = said.model_copy(update={"turns": [TurnState(uuid=PROMPT["uuid"], phase="Completed", text="42")]})
     assert progress(session(), "hello", told, NOW).answered, "nothing else tells that it is another's"
     assert told.session_uid not in (None, UID)
     made = decide_module.decide(session(), observed(pod=pod(), runner=told), INSTALL, NOW)

@@ -26,6 +26,7 @@ OUTCOMES: dict[str, str] = {
     "Refuser": "AgentFailed",
     "Impostor": "AgentFailed",
     "Failing": "AgentFailed",
+    "Forgetful": "AgentFailed",
     "Fickle": "WallClockExceeded",
     "Frozen": "WallClockExceeded",
     "Dripping": "WallClockExceeded",

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.unit
 
 KEY = ("n", "s")
 TARGET = Target("p-1", "10.0.0.9", "s-1")
+OTHER = Target("p-2", "10.0.0.8", "s-1")
 
 
 class Runner(RunnerClient):
@@ -68,13 +69,13 @@ async def test_every_change_is_told(
     listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
 ) -> None:
     listeners.listen(KEY, TARGET)
-    for revision, phase in ((1, "Ready"), (2, "Busy")):
+    for revision, phase in ((1, "Ready"), (2, "Draining")):
         assert await told.get() == KEY
         runner.become(revision, phase)
     await told.get()
     heard = listeners.state(KEY, "p-1")
     assert heard is not None
-    assert heard.phase == "Busy"
+    assert heard.phase == "Draining"
     assert [after for _, after in runner.polls][:3] == [-1, 0, 1]
 
 
@@ -107,13 +108,21 @@ async def test_a_failure_is_tried_again(
     assert len(runner.polls) == 4
 
 
-async def test_what_a_call_has_heard_is_told_too(
-    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
+@pytest.mark.parametrize("listens", [True, False])
+async def test_what_a_caller_has_heard_is_not_told_again(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]", listens: bool
 ) -> None:
-    """Otherwise a failure that came with the answer to a bind would never be looked at."""
+    """Whoever binds a runner goes on with its answer."""
+    if listens:
+        listeners.listen(KEY, TARGET)
+        await told.get()
+    listeners.hear(KEY, TARGET, runner.become(7, "Draining"))
+    assert listeners.state(KEY, "p-1") == State(revision=7, phase="Draining")
     listeners.listen(KEY, TARGET)
-    await told.get()
-    listeners.accepted(KEY, "p-1", runner.become(7, "Failed"))
+    while runner.polls[-1:] != [(TARGET, 7)]:
+        await asyncio.sleep(0)
+    assert told.empty()
+    runner.become(8, "Failed")
     await told.get()
 
 
@@ -121,14 +130,24 @@ async def test_an_older_word_does_not_replace_a_newer_one(
     listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
 ) -> None:
     listeners.listen(KEY, TARGET)
-    runner.become(5, "Busy")
+    runner.become(5, "Draining")
     await told.get()
-    listeners.accepted(KEY, "p-1", State(revision=4, phase="Ready"))
+    listeners.hear(KEY, TARGET, State(revision=4, phase="Ready"))
     heard = listeners.state(KEY, "p-1")
     assert heard is not None
-    assert heard.revision in (0, 5)
-    listeners.accepted(KEY, "p-2", State(revision=9, phase="Failed"))
+    assert heard.revision in (4, 5)
+    listeners.hear(KEY, TARGET, State(revision=3, phase="Ready"))
     assert listeners.state(KEY, "p-1") == heard
+
+
+async def test_another_runner_takes_the_place_of_the_one_before(
+    listeners: Listeners, told: "asyncio.Queue[tuple[str, str]]"
+) -> None:
+    listeners.listen(KEY, TARGET)
+    await told.get()
+    listeners.hear(KEY, OTHER, State(revision=0, phase="Ready"))
+    assert listeners.state(KEY, "p-1") is None
+    assert listeners.state(KEY, "p-2") == State(revision=0, phase="Ready")
 
 
 async def test_a_runner_that_changes_all_the_time_is_asked_seldom(
@@ -139,7 +158,7 @@ async def test_a_runner_that_changes_all_the_time_is_asked_seldom(
     listeners.listen(KEY, TARGET)
     for revision in range(1, 7):
         await told.get()
-        runner.become(revision, "Busy")
+        runner.become(revision, "Draining")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(told.get(), 0.1)
 
@@ -164,7 +183,7 @@ async def heard(lie: Callable[[int], int], seconds: float) -> tuple[int, int]:
         async def state(self, *_: object) -> State:
             nonlocal polls
             polls += 1
-            return State(revision=lie(polls), phase="Busy")
+            return State(revision=lie(polls), phase="Draining")
 
     def changed(_: tuple[str, str]) -> None:
         nonlocal told
@@ -197,14 +216,14 @@ async def test_without_that_bound_it_keeps_the_operator_busy(monkeypatch: pytest
 
 
 async def test_refusals_are_counted_until_one_call_is_accepted(listeners: Listeners) -> None:
-    listeners.refused(KEY, "p-1")
-    assert listeners.refusals(KEY, "p-1") == 0, "nobody listens"
+    listeners.refused(KEY, TARGET)
     listeners.listen(KEY, TARGET)
-    for pod in ("p-1", "p-1", "p-2"):
-        listeners.refused(KEY, pod)
+    listeners.refused(KEY, TARGET)
     assert (listeners.refusals(KEY, "p-1"), listeners.refusals(KEY, "p-2")) == (2, 0)
-    listeners.accepted(KEY, "p-1", State(revision=1, phase="Ready"))
+    listeners.accepted(KEY, TARGET)
     assert listeners.refusals(KEY, "p-1") == 0
+    listeners.refused(KEY, OTHER)
+    assert (listeners.refusals(KEY, "p-1"), listeners.refusals(KEY, "p-2")) == (0, 1)
 
 
 async def test_closing_leaves_nobody_listening(listeners: Listeners, told: "asyncio.Queue[tuple[str, str]]") -> None:

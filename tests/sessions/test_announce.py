@@ -37,7 +37,7 @@ def test_trouble_is_told_once() -> None:
 
 def test_a_suspension_is_told_once_when_it_is_done() -> None:
     keeps = tenant(workspace={})
-    busy = observed(tenant=keeps, pod=pod(), runner=runner("Busy", said(phase="Running")))
+    busy = observed(tenant=keeps, pod=pod(), runner=runner("Ready", said(phase="Running")))
     working = decide(session(), busy, INSTALL, NOW).status
     assert told(working, busy, suspend=True) == []
     leaving = decide(session(working, suspend=True), observed(tenant=keeps), INSTALL, NOW).status
@@ -49,7 +49,7 @@ def test_a_suspension_is_told_once_when_it_is_done() -> None:
 
 
 def test_a_suspension_that_would_lose_everything_is_told() -> None:
-    busy = observed(pod=pod(), runner=runner("Busy", said(phase="Running")))
+    busy = observed(pod=pod(), runner=runner("Ready", said(phase="Running")))
     working = decide(session(), busy, INSTALL, NOW).status
     assert told(working, busy, suspend=True) == [("Warning", "NoWorkspace")]
 
@@ -59,8 +59,9 @@ def test_waiting_for_others_is_nothing_to_worry_about() -> None:
 
 
 def test_a_good_way_is_told_in_two_events() -> None:
-    bound = decide(session(), observed(pod=pod(), runner=runner(bound=False)), INSTALL, NOW).status
-    assert told(NEW, observed(pod=pod(), runner=runner(bound=False))) == [("Normal", "Connected")]
+    busy = observed(pod=pod(), runner=runner("Ready", said(phase="Running")))
+    bound = decide(session(), busy, INSTALL, NOW).status
+    assert told(NEW, busy) == [("Normal", "Connected")]
     assert told(bound, observed(pod=pod(), runner=runner("Ready", said()))) == [("Normal", "Completed")]
 
 

@@ -62,7 +62,7 @@ def test_a_process_that_goes_after_all_is_told_takes_nothing_with_it() -> None:
 
 def test_an_image_that_is_withdrawn_does_not_touch_what_runs() -> None:
     who = session(AgentSessionStatus(turns=[known()]), runtime={"image": "withdrawn:1"})
-    made = plan(who, observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
+    made = plan(who, observed(pod=pod(), runner=runner("Ready", said(phase="Running"))))
     assert reason(made) == "True Connected"
     assert reason(plan(session(runtime={"image": "withdrawn:1"}), observed()), "Stalled") == "True ImageNotAllowed"
 
@@ -121,8 +121,8 @@ def test_usage_that_comes_late_still_counts() -> None:
 
 
 def test_what_a_vanished_egress_process_served_is_an_estimate() -> None:
-    before = plan(session(), observed(pod=pod(), runner=runner("Busy"), usage=[served("e-1", 5)])).status
-    seen = observed(pod=pod(), runner=runner("Busy"), usage=[served("e-2", 2)], lost_meters=frozenset({"e-1"}))
+    before = plan(session(), observed(pod=pod(), runner=runner("Ready"), usage=[served("e-1", 5)])).status
+    seen = observed(pod=pod(), runner=runner("Ready"), usage=[served("e-2", 2)], lost_meters=frozenset({"e-1"}))
     after = plan(session(before), seen).status
     assert after.usage is not None
     assert (after.usage.output_tokens, after.usage.estimated, after.usage.cost_usd) == (7, True, "0.20")

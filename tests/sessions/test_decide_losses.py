@@ -68,13 +68,13 @@ class TestSilentNode:
     """A node that is not heard of any more."""
 
     def test_a_turn_under_way_is_waited_for(self) -> None:
-        before = plan(session(), observed(pod=pod(), runner=runner(bound=False))).status
-        made = plan(session(before), observed(pod=pod(node_silent=True), runner=runner("Busy", said(phase="Running"))))
+        before = plan(session(), observed(pod=pod(), runner=runner("Ready", said(phase="Running")))).status
+        made = plan(session(before), observed(pod=pod(node_silent=True), runner=runner("Ready", said(phase="Running"))))
         assert reason(made) == "False NodeNotReady"
         assert reason(made, "Reconciling") == "True NodeNotReady"
         assert made.status.phase == "Running"
         assert kinds(made) == [Listen]
-        again = plan(session(made.status), observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
+        again = plan(session(made.status), observed(pod=pod(), runner=runner("Ready", said(phase="Running"))))
         assert reason(again) == "True Connected"
 
     def test_an_answer_counts(self) -> None:

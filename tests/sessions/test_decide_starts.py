@@ -186,7 +186,7 @@ def test_not_contained_stands_until_a_runner_is_contained() -> None:
     before = plan(session(), observed(pod=ended_pod("NotContained", "reached x"))).status
     again = plan(session(before), observed())
     assert reason(again, "Contained") == "False NotContained"
-    healed = plan(session(before), observed(pod=pod(), runner=runner(bound=False)))
+    healed = plan(session(before), observed(pod=pod(), runner=runner("Ready", said(phase="Running"))))
     assert reason(healed, "Contained") == "True Verified"
 
 
@@ -199,7 +199,7 @@ def test_it_costs_three_status_writes_from_creation_to_the_end() -> None:
         observed(pod=pod()),
         observed(pod=pod(), runner=runner("Starting", bound=False)),
         observed(pod=pod(), runner=runner(bound=False)),
-        observed(pod=pod(), runner=runner("Busy", said(phase="Running"))),
+        observed(pod=pod(), runner=runner("Ready", said(phase="Running"))),
         observed(pod=pod(), runner=runner("Ready", said())),
         observed(pod=pod(deleting=True)),
         observed(),

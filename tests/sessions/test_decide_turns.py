@@ -25,7 +25,13 @@ def test_a_running_pod_is_listened_to_before_it_is_called() -> None:
 
 def test_a_connected_runner_is_bound_and_prompted_in_one_step() -> None:
     made = plan(session(), observed(pod=pod(), runner=runner(bound=False)))
-    assert kinds(made) == [Listen, Bind, Prompt]
+    (bind,) = made.actions
+    assert isinstance(bind, Bind)
+    assert bind.prompt is not None
+    assert (bind.prompt.text, made.at_once, made.status) == ("hello", True, session().status)
+
+    made = plan(session(), observed(pod=pod(), runner=runner("Ready", said(phase="Running"))))
+    assert kinds(made) == [Listen]
     assert reason(made) == "True Connected"
     assert reason(made, "Active") == "True TurnActive"
     assert reason(made, "Contained") == "True Verified"
@@ -35,7 +41,7 @@ def test_a_connected_runner_is_bound_and_prompted_in_one_step() -> None:
 
 def test_a_turn_under_way_is_not_asked_again() -> None:
     status = AgentSessionStatus(turns=[known()])
-    made = plan(session(status), observed(pod=pod(), runner=runner("Busy", said(phase="Running"))))
+    made = plan(session(status), observed(pod=pod(), runner=runner("Ready", said(phase="Running"))))
     assert kinds(made) == [Listen]
     assert made.requeue_after is None
 
@@ -63,8 +69,8 @@ def test_the_answer_finishes_an_ephemeral_session() -> None:
 
 
 def test_the_id_of_the_conversation_is_the_first_that_was_told() -> None:
-    first = plan(session(), observed(pod=pod(), runner=runner("Busy", said(phase="Running")))).status
-    other = runner("Busy", said(phase="Running"), session_id="77777777-7777-8888-9999-000000000000")
+    first = plan(session(), observed(pod=pod(), runner=runner("Ready", said(phase="Running")))).status
+    other = runner("Ready", said(phase="Running"), session_id="77777777-7777-8888-9999-000000000000")
     assert first.session_id == CONVERSATION
     assert plan(session(first), observed(pod=pod(), runner=other)).status == first
 
@@ -122,7 +128,7 @@ class TestLongRunning:
         made = plan(session(**LONG_RUNNING), observed(pod=pod(), runner=runner("Ready", said())))
         assert [action.text for action in made.actions if isinstance(action, Prompt)] == ["A"]
         status = AgentSessionStatus(turns=[known(state="Completed"), known("a")])
-        busy = runner("Busy", said(), said("a", "Running"))
+        busy = runner("Ready", said(), said("a", "Running"))
         assert kinds(plan(session(status, **LONG_RUNNING), observed(pod=pod(), runner=busy))) == [Listen]
         done = runner("Ready", said(), said("a"))
         made = plan(session(status, **LONG_RUNNING), observed(pod=pod(), runner=done))
@@ -153,9 +159,9 @@ class TestLongRunning:
         observed(pod=ended_pod("RunnerOutOfMemory")),
         observed(tenant=None, pod=pod()),
         observed(pod=pod(), runner=runner("Failed", message="gone")),
-        observed(pod=pod(), runner=runner("Busy"), usage=[served(stopped="TurnLimit")]),
-        observed(pod=pod(started=NOW - timedelta(hours=1), deadline=timedelta(hours=2)), runner=runner("Busy")),
-        observed(pod=pod(), runner=runner("Busy", session_uid="another")),
+        observed(pod=pod(), runner=runner("Ready"), usage=[served(stopped="TurnLimit")]),
+        observed(pod=pod(started=NOW - timedelta(hours=1), deadline=timedelta(hours=2)), runner=runner("Ready")),
+        observed(pod=pod(), runner=runner("Ready", session_uid="another")),
         observed(pod=pod(deleting=True), namespace_terminating=True),
     ],
 )

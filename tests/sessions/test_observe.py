@@ -225,8 +225,8 @@ class TestPrompt:
 
     async def test_it_is_not_read_when_the_runner_has_it(self, scene: Scene) -> None:
         scene.put_pod()
-        scene.listeners.listen(("n", "s"), Target("p-1", "10.0.0.9", UID))
-        scene.listeners.accepted(("n", "s"), "p-1", runner("Busy", said(phase="Running")))
+        target = Target("p-1", "10.0.0.9", UID)
+        scene.listeners.hear(("n", "s"), target, runner("Ready", said(phase="Running")))
         status = AgentSessionStatus(turns=[known()])
         seen = await scene.look(session(status, **self.spec))
         assert seen.runner is not None

@@ -25,7 +25,7 @@ def test_the_id_of_a_turn_is_always_the_same_and_nobody_elses() -> None:
 
 def test_nothing_is_next_while_a_turn_runs() -> None:
     talk = progress(
-        session(AgentSessionStatus(turns=[known()]), **TALK), "hello", runner("Busy", said(phase="Running")), NOW
+        session(AgentSessionStatus(turns=[known()]), **TALK), "hello", runner("Ready", said(phase="Running")), NOW
     )
     assert talk.next is None
     assert talk.running
@@ -52,7 +52,7 @@ def test_what_has_ended_stays_as_it_was() -> None:
 
 
 def test_a_running_turn_says_nothing_yet_whatever_its_runner_claims() -> None:
-    talk = progress(session(), "hello", runner("Busy", said(phase="Running", text="x", reason="y")), NOW)
+    talk = progress(session(), "hello", runner("Ready", said(phase="Running", text="x", reason="y")), NOW)
     assert (talk.turns[0].text, talk.turns[0].reason, talk.turns[0].finished) == ("", "", None)
 
 
@@ -76,7 +76,7 @@ def test_answered_turns_stay_when_a_follow_up_is_put_before_them() -> None:
 
 def test_a_follow_up_put_before_a_running_one_waits_for_it() -> None:
     before = AgentSessionStatus(turns=[known(state="Completed"), known("b")])
-    talk = progress(session(before, **TALK), None, runner("Busy", said("b", "Running")), NOW)
+    talk = progress(session(before, **TALK), None, runner("Ready", said("b", "Running")), NOW)
     assert (talk.next, [turn.state for turn in talk.turns]) == (None, ["Completed", "Running"])
 
 

@@ -68,10 +68,7 @@ class RunnerClient:
         Raises RunnerRefusedError if it serves another one or says that it was not asked, RunnerError.
         """
         state = await self._call(target, "bind", BindRequest(session_uid=target.session_uid, prompt=prompt))
-        if state.session_uid != target.session_uid:
-            raise RunnerRefusedError("the runner says that it serves another session")
-        if prompt is not None and all(turn.uuid != prompt.uuid for turn in state.turns):
-            raise RunnerRefusedError("the runner says that it was not asked")
+        must_be_bound(state, target, prompt)
         return state
 
     async def prompt(self, target: Target, uuid: str, text: str) -> State:
@@ -140,6 +137,14 @@ class RunnerClient:
             return _printable(State.model_validate_json(raw))
         except ValidationError:  # its text has the answer in it, which is nobody's to log
             raise RunnerError(f"the runner's answer to {action} is not of the protocol") from None
+
+
+def must_be_bound(state: State, target: Target, prompt: PromptRequest | None) -> None:
+    """Raises RunnerRefusedError unless that is the state of a runner that was bound so, and asked."""
+    if state.session_uid != target.session_uid:
+        raise RunnerRefusedError("the runner says that it serves another session")
+    if prompt is not None and all(turn.uuid != prompt.uuid for turn in state.turns):
+        raise RunnerRefusedError("the runner says that it was not asked")
 
 
 def runner_http() -> aiohttp.ClientSession:

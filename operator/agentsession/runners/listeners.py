@@ -25,14 +25,16 @@ logger = logging.getLogger(__name__)
 @dataclass
 class _Listener:
     target: Target
-    task: asyncio.Task[None]
+    task: asyncio.Task[None] | None = None
     state: State | None = None
     refusals: int = 0
 
-    def hear(self, state: State) -> None:
-        """Note what it says of itself, unless a later word is known."""
-        if self.state is None or state.revision >= self.state.revision:
+    def hear(self, state: State) -> bool:
+        """Note what it says of itself, if that is news."""
+        news = self.state is None or state.revision > self.state.revision
+        if news:
             self.state = state
+        return news
 
 
 class Listeners:
@@ -44,13 +46,12 @@ class Listeners:
         self._listeners: dict[Key, _Listener] = {}
 
     def listen(self, key: Key, target: Target) -> None:
-        """Follow that runner for that session, and no other one any more."""
-        current = self._listeners.get(key)
-        if current is not None and current.target == target:
-            return
-        self.forget(key)
-        task = asyncio.create_task(self._follow(key, target), name=f"listen {key[0]}/{key[1]}")
-        self._listeners[key] = _Listener(target, task)
+        """Follow that runner for that session, from its last word on, and no other one any more."""
+        current = self._to(key, target)
+        if current.task is None:
+            revision = current.state.revision if current.state is not None else -1
+            name = f"listen {key[0]}/{key[1]}"
+            current.task = asyncio.create_task(self._follow(key, target, revision), name=name)
 
     def state(self, key: Key, pod_uid: str) -> State | None:
         """The latest word of that very pod's runner."""
@@ -62,16 +63,26 @@ class Listeners:
         current = self._of(key, pod_uid)
         return current.refusals if current is not None else 0
 
-    def accepted(self, key: Key, pod_uid: str, state: State) -> None:
-        """Note the answer to a bind or a prompt."""
-        if (current := self._of(key, pod_uid)) is not None:
-            current.refusals = 0
-            current.hear(state)
+    def hear(self, key: Key, target: Target, state: State) -> State:
+        """Note an answer that its caller looks at, so that nobody else is told. Returns the runner's last word."""
+        current = self._to(key, target)
+        current.hear(state)
+        return current.state or state
 
-    def refused(self, key: Key, pod_uid: str) -> None:
+    def accepted(self, key: Key, target: Target) -> None:
+        """Note that a bind or a prompt was accepted."""
+        self._to(key, target).refusals = 0
+
+    def refused(self, key: Key, target: Target) -> None:
         """Note that a bind or a prompt was refused."""
-        if (current := self._of(key, pod_uid)) is not None:
-            current.refusals += 1
+        self._to(key, target).refusals += 1
+
+    def _to(self, key: Key, target: Target) -> _Listener:
+        current = self._listeners.get(key)
+        if current is None or current.target != target:
+            self.forget(key)
+            current = self._listeners[key] = _Listener(target)
+        return current
 
     def _of(self, key: Key, pod_uid: str) -> _Listener | None:
         current = self._listeners.get(key)
@@ -80,19 +91,19 @@ class Listeners:
     def forget(self, key: Key) -> None:
         """Stop following."""
         listener = self._listeners.pop(key, None)
-        if listener is not None:
+        if listener is not None and listener.task is not None:
             listener.task.cancel()
 
     async def close(self) -> None:
         """Stop following all."""
-        tasks = [listener.task for listener in self._listeners.values()]
+        tasks = [listener.task for listener in self._listeners.values() if listener.task is not None]
         for key in list(self._listeners):
             self.forget(key)
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self, key: Key, target: Target) -> None:
-        revision, pause = -1, FIRST_RETRY
+    async def _follow(self, key: Key, target: Target, revision: int) -> None:
+        pause = FIRST_RETRY
         clock = asyncio.get_running_loop().time
         spent_until = 0.0
         while True:
@@ -102,11 +113,10 @@ class Listeners:
                 pause = min(pause * 2, MOST_PAUSE)
                 continue
             pause = FIRST_RETRY
-            if state.revision != revision:  # not what a bind or a prompt has heard meanwhile: nobody was told of that
+            if state.revision != revision:
                 revision = state.revision
-                if (current := self._of(key, target.pod_uid)) is not None:
-                    current.hear(state)
-                self._changed(key)
+                if (current := self._of(key, target.pod_uid)) is not None and current.hear(state):
+                    self._changed(key)
                 spent_until = max(spent_until, clock()) + CHANGE_SECONDS
             await asyncio.sleep(max(LEAST_PAUSE, spent_until - clock() - BURST * CHANGE_SECONDS))
 

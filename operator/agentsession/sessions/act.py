@@ -20,10 +20,10 @@ from agentsession.resources.pod import session_pod
 from agentsession.resources.release import release_patch
 from agentsession.resources.surroundings import Surroundings
 from agentsession.resources.tenancy import runner_uid
-from agentsession.runners.client import RunnerClient, RunnerError, RunnerRefusedError, Target
+from agentsession.runners.client import RunnerClient, RunnerError, RunnerRefusedError, Target, must_be_bound
 from agentsession.runners.deletion import delete_pod
 from agentsession.runners.listeners import Listeners
-from agentsession_runner.protocol import PromptRequest, State
+from agentsession_runner.protocol import PromptRequest
 
 from .observed import Observed
 from .plan import Action, Bind, Claim, CreateRunner, DeleteRunner, DeleteSession, Drain, Listen, Prompt
@@ -98,24 +98,30 @@ class Actor:
             case Bind(pod_uid, ip, prompt):
                 target = Target(pod_uid, ip, session.metadata.uid)
                 asked = PromptRequest(uuid=prompt.uuid, text=prompt.text) if prompt is not None else None
-                await self._call(session.key, target, self._runners.bind(target, asked))
+                await self._call(session.key, target, self._bind(session.key, target, asked))
             case Prompt(pod_uid, ip, uuid, text):
                 target = Target(pod_uid, ip, session.metadata.uid)
                 await self._call(session.key, target, self._runners.prompt(target, uuid, text))
             case Drain(pod_uid, ip):
                 target = Target(pod_uid, ip, session.metadata.uid)
                 with suppress(RunnerError):  # its time is bounded, and it is asked again until then
-                    self._listeners.accepted(session.key, pod_uid, await self._runners.drain(target))
+                    await self._runners.drain(target)
             case DeleteSession():
                 with suppress(NotFoundError):
                     await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
 
-    async def _call(self, key: Key, target: Target, answer: Awaitable[State]) -> None:
+    async def _bind(self, key: Key, target: Target, prompt: PromptRequest | None) -> None:
+        """The next decision is made from its answer: it must not contradict what else the runner says."""
+        answer = await self._runners.bind(target, prompt)
+        must_be_bound(self._listeners.hear(key, target, answer), target, prompt)
+
+    async def _call(self, key: Key, target: Target, answer: Awaitable[object]) -> None:
         try:
-            self._listeners.accepted(key, target.pod_uid, await answer)
+            await answer
         except RunnerRefusedError:
-            self._listeners.refused(key, target.pod_uid)
+            self._listeners.refused(key, target)
             raise
+        self._listeners.accepted(key, target)
 
     async def _delete(self, key: Key, uid: str, grace_seconds: int | None) -> None:
         try:

@@ -172,8 +172,8 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         return end if pod.warm else _finish(session, seen, talk, refused, now)
     if pod.node_silent:
         return _on_a_silent_node(session, seen, pod, talk, listen, now)
-    if pod.warm and not talk.turns and talk.next is not None:
-        return Plan(session.status, [listen, Bind(pod.uid, ip, talk.next)], left, at_once=True)
+    if _to_be_bound(pod, state, talk):
+        return Plan(session.status, [Bind(pod.uid, ip, talk.next if not talk.turns else None)], left, at_once=True)
     if state is None or state.phase == "Starting":
         if _engaged(
             session, seen, talk
@@ -184,13 +184,20 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
         missing = Trouble("PromptNotFound", seen.prompt_problem or "the prompt is not there yet")
         return Plan(report.unresolved(session, missing, now), [listen], POLL)
     actions: list[Action] = [listen]
-    if state.session_uid is None:
-        actions.append(Bind(pod.uid, ip))
     if talk.next is not None:
         actions.append(Prompt(pod.uid, ip, talk.next.uuid, talk.next.text))
     status = report.serving(session, seen, talk, now)
     counting = any(ended is not None for _, ended in uncounted(status.usage, status.turns))
     return Plan(status, actions, _soonest(left, POLL if counting else None))
+
+
+def _to_be_bound(pod: PodView, state: State | None, talk: Progress) -> bool:
+    """Whether to tell the runner now whose it is, with its first prompt: its agent is connected. One that was claimed
+    need not say so."""
+    if not talk.turns and talk.next is None:
+        return False
+    claimed = pod.warm and not talk.turns
+    return claimed or (state is not None and state.phase == "Ready" and state.session_uid is None)
 
 
 def _widened(policy: str) -> Trouble:
