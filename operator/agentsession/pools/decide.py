@@ -70,7 +70,7 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
         held = max(held, lull)
     hold = held > timedelta(0)
     resize = RESIZE if pool.spec.scaling.mode == "Auto" else None
-    again = _soonest(held if hold else None, resize, *_due(pool, seen.runners, now))
+    again = _soonest(held if hold else None, resize, *_due(youth, seen.runners, now))
     create = 0 if hold else missing
     return Plan(running(pool, seen, counts, now), create, [*leaving, *gone], lull > timedelta(0), again)
 
@@ -112,8 +112,9 @@ def _age(pod: PodView, now: datetime) -> timedelta:
 
 def _surplus(present: list[PodView], fit: Collection[str], desired: int) -> list[PodView]:
     """Those above the desired number: stale ones first, then those that are not ready, then the youngest."""
-    order = sorted(present, key=lambda pod: (pod.uid in fit, pod.ready, _negative(pod.created)))
-    return order[: max(0, len(present) - desired)]
+    if (surplus := len(present) - desired) <= 0:
+        return []
+    return sorted(present, key=lambda pod: (pod.uid in fit, pod.ready, _negative(pod.created)))[:surplus]
 
 
 def _negative(created: datetime | None) -> float:
@@ -128,13 +129,13 @@ def _replaced(current: list[PodView], stale: list[PodView], desired: int, most: 
     return [*unready, *ready[: max(0, most - starting - len(unready))]]
 
 
-def _due(pool: AgentPool, runners: Iterable[PodView], now: datetime) -> Iterable[timedelta]:
+def _due(youth: timedelta, runners: Iterable[PodView], now: datetime) -> Iterable[timedelta]:
     """When a runner's time comes by itself: it grows too old, or its place is free again."""
     for pod in _living(runners):
         if pod.ended:
             yield max(timedelta(0), ENDED_HOLDS - (now - (pod.ended_at or pod.created or now)))
         else:
-            yield max(timedelta(seconds=1), parse_duration(pool.spec.recycle.max_age) - _age(pod, now))
+            yield max(timedelta(seconds=1), youth - _age(pod, now))
 
 
 def _soonest(*waits: timedelta | None) -> timedelta | None:
