@@ -9,7 +9,7 @@ import pytest
 from agentsession.api.base import condition
 from agentsession.api.pool import AgentPool
 from agentsession.keys.membership import Membership
-from agentsession.pools.decide import ENDED_HOLDS, LULL, REFUSED_WAIT, RESIZE, Plan, decide
+from agentsession.pools.decide import ENDED_HOLDS, LULL, RESIZE, Plan, decide
 from agentsession.pools.observed import Observed, Refused
 from agentsession.runners.podview import PodView
 from agentsession.runners.trouble import Trouble
@@ -152,11 +152,17 @@ def test_one_that_ended_keeps_its_place_for_a_while() -> None:
 
 
 def test_a_refused_pod_is_tried_again_after_a_while() -> None:
-    quota = Trouble("PodRefused", "exceeded quota")
-    made = plan(pool(1), seen(refused=Refused(quota, NOW - timedelta(seconds=1))))
-    assert (made.create, made.requeue_after) == (0, REFUSED_WAIT - timedelta(seconds=1))
-    assert says(made, "Degraded") == ("True", "PodRefused")
-    assert plan(pool(1), seen(refused=Refused(quota, NOW - REFUSED_WAIT))).create == 1
+    quota, empty = Trouble("PodRefused", "exceeded quota"), pool(1)
+    at, waits = NOW, []
+    for _ in range(6):
+        refused = seen(refused=Refused(quota, at))
+        made = decide(empty, refused, INSTALL, at)
+        assert made.requeue_after is not None
+        assert (made.create, says(made, "Degraded")) == (0, ("True", "PodRefused"))
+        at, empty = at + made.requeue_after, empty.model_copy(update={"status": made.status})
+        assert decide(empty, refused, INSTALL, at).create == 1
+        waits.append(made.requeue_after.total_seconds())
+    assert waits == [5, 5, 10, 20, 30, 30]
 
 
 def test_a_wrong_template_is_final_and_its_runners_go() -> None:

@@ -54,6 +54,12 @@ def unready_since(conditions: Sequence[Condition]) -> datetime | None:
     return ready.last_transition_time if ready is not None and ready.status != "True" else None
 
 
+def since(conditions: Sequence[Condition], type_: str, status: Literal["True", "False"]) -> datetime | None:
+    """Since when that condition has had that status; None if it has not."""
+    found = condition(conditions, type_)
+    return found.last_transition_time if found is not None and found.status == status else None
+
+
 def mark(previous: Sequence[Condition], marks: Iterable[Mark], generation: int, now: datetime) -> list[Condition]:
     """The whole next list of conditions; those not marked are gone. A transition time moves only with the status."""
     now = now.replace(microsecond=0)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import ValidationError
 
 from agentsession.api.base import spec_errors, to_json
+from agentsession.api.conditions import RESOLVED_REFS, since
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, AgentPoolStatus
 from agentsession.kube.caches import Caches
@@ -15,7 +16,7 @@ from agentsession.kube.client import ApiClient
 from agentsession.kube.errors import ForbiddenError, InvalidError, NotFoundError
 from agentsession.kube.events import EventRecorder
 from agentsession.kube.objects import Key, KubeObject, is_terminating, uid_of
-from agentsession.kube.refusals import explained
+from agentsession.kube.refusals import explained, next_try
 from agentsession.kube.resource import AGENTPOOLS
 from agentsession.runners.premises import Premises
 from agentsession.runners.trouble import POD_REFUSED, Trouble
@@ -23,7 +24,7 @@ from agentsession_runner import logs
 
 from .act import Actor
 from .announce import announcements
-from .decide import REFUSED_WAIT, Plan, decide
+from .decide import Plan, decide
 from .observe import Observer
 from .observed import Refused
 
@@ -89,7 +90,8 @@ class PoolController:
         if not self._leading():  # the process of a deposed leader is about to end, but may take its time
             return DEPOSED
         more = await self._carry_out(key, pool, plan)
-        again = REFUSED_WAIT if problem is not None else plan.requeue_after
+        unresolved = since(pool.status.conditions, RESOLVED_REFS, "False")
+        again = next_try(unresolved, now) if problem is not None else plan.requeue_after
         again = await self._publish(raw, pool, plan.status, again)
         return timedelta(0) if more else again
 

@@ -7,20 +7,20 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from agentsession.api.conditions import DEGRADED, since
 from agentsession.api.installation import Installation
 from agentsession.api.pool import AgentPool, AgentPoolStatus
 from agentsession.api.values import parse_duration
+from agentsession.kube.refusals import next_try
 from agentsession.runners.podview import PodView
 from agentsession.runners.requirements import impossible
 from agentsession.runners.trouble import Trouble
 
-from .observed import Observed
+from .observed import Observed, Refused
 from .report import Counts, refused, running, unresolved
 
 ENDED_HOLDS = timedelta(seconds=30)
 """How long a runner that ended keeps its place."""
-REFUSED_WAIT = timedelta(seconds=30)
-"""How soon a pod is tried again that the API server refused, as for a quota."""
 
 LULL = timedelta(seconds=0.25)
 """How long after a claim the next is awaited. As long as the runners that are ready are more than the claims that came
@@ -63,7 +63,7 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
         waiting=seen.waiting,
         desired=desired,
     )
-    held = seen.refused.at + REFUSED_WAIT - now if missing and seen.refused is not None else timedelta(0)
+    held = _refused_until(pool, seen.refused) - now if missing and seen.refused is not None else timedelta(0)
     claimed = seen.last_claim
     lull = claimed + LULL - now if claimed is not None and claimed <= now else timedelta(0)  # clocks are put back
     if missing and not seen.refilling and counts.ready > max(seen.waiting, seen.recent_claims):
@@ -73,6 +73,11 @@ def decide(pool: AgentPool, seen: Observed, install: Installation, now: datetime
     again = _soonest(held if hold else None, resize, *_due(youth, seen.runners, now))
     create = 0 if hold else missing
     return Plan(running(pool, seen, counts, now), create, [*leaving, *gone], lull > timedelta(0), again)
+
+
+def _refused_until(pool: AgentPool, refused: Refused) -> datetime:
+    """When a pod is tried again that the API server refused, as for a quota."""
+    return refused.at + next_try(since(pool.status.conditions, DEGRADED, "True"), refused.at)
 
 
 def _unlisted(pool: AgentPool, install: Installation) -> Trouble | None:
