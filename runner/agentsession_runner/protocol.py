@@ -26,7 +26,8 @@ IDENTITY_AUDIENCE = "agentsession-egress"
 """Audience of the projected service account token that the init container exchanges."""
 
 Action = Literal["bind", "prompt", "state", "events", "interrupt", "drain"]
-RunnerPhase = Literal["Starting", "Ready", "Draining", "Failed"]
+RunnerPhase = Literal["Starting", "Ready", "Busy", "Draining", "Failed"]
+"""Busy: what runners of the version before this one say for Ready while a turn runs."""
 TurnPhase = Literal["Running", "Completed", "Failed", "Interrupted"]
 """Interrupted: a drain came before the answer. A prompt that the agent had not been given yet is no turn any more."""
 

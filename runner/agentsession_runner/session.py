@@ -166,7 +166,8 @@ class Session:
         return self._current in answer.uuids or nameless_failure
 
     async def _ask(self, agent: Agent) -> None:
-        self.journal.phase("Ready")
+        if not self.end_requested.is_set():
+            self.journal.phase("Ready")
         while not self.end_requested.is_set():
             request = await self._prompts.get()
             if self.end_requested.is_set():

@@ -174,6 +174,18 @@ async def test_a_prompt_that_was_not_yet_asked_is_not_asked_while_draining() -> 
         assert (turns(session), agent.asked, agent.interrupts) == ([], [], 0)
 
 
+async def test_a_drain_that_comes_with_the_agent_stands() -> None:
+    session, agent = Session(Journal(), check_disk=lambda: None), FakeAgent()
+
+    async def connect() -> FakeAgent:
+        session.request_end()
+        return agent
+
+    agent.output.put_nowait(AgentDiedError("it was closed"))
+    await session.run("conversation", connect)
+    assert session.journal.state.phase == "Draining"
+
+
 async def test_a_dead_agent_fails_what_ran_and_what_waited() -> None:
     async with running(agent := FakeAgent()) as session:
         for uuid in ("1", "2"):

@@ -71,10 +71,13 @@ class Liar:
                 length = next((line for line in head.split("\r\n") if line.startswith("Content-Length: ")), ": 0")
                 body = await reader.readexactly(int(length.partition(": ")[2]))
                 self.action = head.split(" ")[1].removeprefix("/v1/").partition("?")[0]
-                if self.action == "bind":
+                if self.action == "prompt":
+                    self.prompted(json.loads(body))
+                elif self.action == "bind":
                     asked = json.loads(body)
                     self.bound(asked["session_uid"])
-                    self.prompted(asked["prompt"])
+                    if asked.get("prompt"):
+                        self.prompted(asked["prompt"])
                 await self.reply(writer)
                 await writer.drain()
             writer.close()
@@ -124,9 +127,6 @@ class Impostor(Liar):
 
     def bound(self, session_uid: str) -> None:
         super().bound(session_uid[::-1])
-
-    def prompted(self, prompt: dict[str, Any]) -> None:
-        """It was not asked."""
 
 
 class Failing(Liar):

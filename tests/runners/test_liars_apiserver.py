@@ -36,8 +36,9 @@ OUTCOMES: dict[str, str] = {
     "WebPage": "WallClockExceeded",
     "Flag": "WallClockExceeded",
 }
-WRITES = 4
-"""Status writes that a session may cost: starting, connected, the end, and one of usage."""
+WRITES = 6
+"""Status writes that a session may cost: starting, unschedulable (there is no node) and starting again if the scheduler
+comes before the pod is said to run, connected, the end, and one of usage."""
 
 
 def status_writes() -> float:

@@ -126,6 +126,18 @@ async def test_what_a_caller_has_heard_is_not_told_again(
     await told.get()
 
 
+async def test_what_a_caller_has_not_looked_at_is_told_once(
+    listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
+) -> None:
+    listeners.listen(KEY, TARGET)
+    await told.get()
+    listeners.heard(KEY, TARGET, runner.become(7, "Draining"))
+    assert told.get_nowait() == KEY
+    while runner.polls[-1:] != [(TARGET, 7)]:
+        await asyncio.sleep(0)
+    assert told.empty()
+
+
 async def test_an_older_word_does_not_replace_a_newer_one(
     listeners: Listeners, runner: Runner, told: "asyncio.Queue[tuple[str, str]]"
 ) -> None:

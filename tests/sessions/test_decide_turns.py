@@ -23,15 +23,11 @@ def test_a_running_pod_is_listened_to_before_it_is_called() -> None:
     assert reason(made) == "False Starting"
 
 
-def test_a_connected_runner_is_bound_and_prompted_in_one_step() -> None:
+def test_a_connected_runner_is_bound_and_then_prompted_once_that_is_told() -> None:
     made = plan(session(), observed(pod=pod(), runner=runner(bound=False)))
-    (bind,) = made.actions
-    assert isinstance(bind, Bind)
-    assert bind.prompt is not None
-    assert (bind.prompt.text, made.at_once, made.status) == ("hello", True, session().status)
-
-    made = plan(session(), observed(pod=pod(), runner=runner("Ready", said(phase="Running"))))
-    assert kinds(made) == [Listen]
+    assert (made.actions, made.at_once, made.status) == ([Bind("p-1", "10.0.0.9")], True, session().status)
+    made = plan(session(), observed(pod=pod(), runner=runner()))
+    assert kinds(made) == [Listen, Prompt]
     assert reason(made) == "True Connected"
     assert reason(made, "Active") == "True TurnActive"
     assert reason(made, "Contained") == "True Verified"

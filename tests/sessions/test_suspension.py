@@ -77,12 +77,7 @@ class TestBeforeTheStart:
         assert (kinds(made), made.status.start_type, reason(made)) == ([CreateRunner], "Cold", None)
 
     @pytest.mark.parametrize(
-        "what",
-        [
-            observed(pod=pod(running=False, ip=None)),
-            observed(pod=pod(), runner=runner("Starting", bound=False)),
-            observed(pod=pod(), runner=runner()),
-        ],
+        "what", [observed(pod=pod(running=False, ip=None)), observed(pod=pod()), observed(pod=pod(), runner=runner())]
     )
     def test_a_runner_that_was_asked_nothing_needs_no_workspace(self, what: Observed) -> None:
         told = plan(session(suspend=True), what)
@@ -92,16 +87,6 @@ class TestBeforeTheStart:
         cut = plan(session(told.status, suspend=True), replace(what, widened_by="open"))
         assert cut.actions == [DeleteRunner(("n", "s-11111111"), "p-1", CUT_OFF)]
         assert plan(session(made.status, suspend=True), observed()).status.phase == "Suspended"
-
-    def test_a_runner_that_was_not_heard_yet_may_have_been_asked(self) -> None:
-        """By a leader that died before it told of it."""
-        made = plan(session(suspend=True), seen(pod=pod()))
-        assert (made.actions, reason(made)) == ([Listen("p-1", "10.0.0.9")], None)
-        asked = seen(pod=pod(), runner=runner("Ready", said(phase="Running")))
-        made = plan(session(made.status, suspend=True), asked)
-        assert (states(made), reason(made)) == ({"prompt": "Running"}, None)
-        made = plan(session(made.status, suspend=True), asked)
-        assert (kinds(made), reason(made)) == ([Listen, Drain], "False Suspending")
 
 
 class TestOnTheWay:

@@ -68,6 +68,7 @@ class Observer:
         grants = (self._views.of(pod).grant for pod in pods if SESSION_LABEL in labels_of(pod))
         claims = [item.claimed for item in grants if item is not None and item.claimed is not None]
         claiming = self._claiming()
+        taken = sum(key_of(pod) in claiming for pod in free)
         waits = list(waiting(self._caches.naming(pool.key, POOL_EXHAUSTED), self._caches.pods.indexed))
         return Observed(
             unresolved=unresolved,
@@ -77,8 +78,8 @@ class Observer:
             waiting=len(waits),
             now_serving=min((ticket for item in waits if (ticket := ticket_of(item)) is not None), default=None),
             demand=self._demand(pool, runners, now),
-            last_claim=now if any(key_of(pod) in claiming for pod in free) else max(claims, default=None),
-            recent_claims=sum(now - RECENT < claimed for claimed in claims),
+            last_claim=now if taken else max(claims, default=None),
+            recent_claims=taken + sum(now - RECENT < claimed for claimed in claims),
             refilling=refilling,
             refused=self._refused.get(pool.key),
         )

@@ -38,7 +38,7 @@ class Observed:
     last_claim: datetime | None
     """When a session claimed one last, of those that still serve; now, if one is doing so."""
     recent_claims: int
-    """How many have claimed one within RECENT, and still serve."""
+    """How many have claimed one within RECENT, and still serve, or are doing so now."""
     refilling: bool
     """More were to be made in the last step."""
     refused: Refused | None

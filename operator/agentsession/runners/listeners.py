@@ -69,6 +69,11 @@ class Listeners:
         current.hear(state)
         return current.state or state
 
+    def heard(self, key: Key, target: Target, state: State) -> None:
+        """Note an answer that its caller does not look at: if it is news, it brings the session into the queue."""
+        if self._to(key, target).hear(state):
+            self._changed(key)
+
     def accepted(self, key: Key, target: Target) -> None:
         """Note that a bind or a prompt was accepted."""
         self._to(key, target).refusals = 0

@@ -23,7 +23,7 @@ from agentsession.resources.tenancy import runner_uid
 from agentsession.runners.client import RunnerClient, RunnerError, RunnerRefusedError, Target, must_be_bound
 from agentsession.runners.deletion import delete_pod
 from agentsession.runners.listeners import Listeners
-from agentsession_runner.protocol import PromptRequest
+from agentsession_runner.protocol import PromptRequest, State
 
 from .observed import Observed
 from .plan import Action, Bind, Claim, CreateRunner, DeleteRunner, DeleteSession, Drain, Listen, Prompt
@@ -101,27 +101,34 @@ class Actor:
                 await self._call(session.key, target, self._bind(session.key, target, asked))
             case Prompt(pod_uid, ip, uuid, text):
                 target = Target(pod_uid, ip, session.metadata.uid)
-                await self._call(session.key, target, self._runners.prompt(target, uuid, text))
+                answer = self._runners.prompt(target, uuid, text)
+                self._listeners.heard(session.key, target, await self._call(session.key, target, answer))
             case Drain(pod_uid, ip):
                 target = Target(pod_uid, ip, session.metadata.uid)
                 with suppress(RunnerError):  # its time is bounded, and it is asked again until then
-                    await self._runners.drain(target)
+                    self._listeners.heard(session.key, target, await self._runners.drain(target))
             case DeleteSession():
                 with suppress(NotFoundError):
                     await self._api.delete(AGENTSESSIONS, session.key, uid=session.metadata.uid)
 
-    async def _bind(self, key: Key, target: Target, prompt: PromptRequest | None) -> None:
-        """The next decision is made from its answer: it must not contradict what else the runner says."""
+    async def _bind(self, key: Key, target: Target, prompt: PromptRequest | None) -> State:
+        """Its answer must not contradict what else the runner says, or the next decision would be the same again."""
         answer = await self._runners.bind(target, prompt)
-        must_be_bound(self._listeners.hear(key, target, answer), target, prompt)
+        last = self._listeners.hear(key, target, answer)
+        must_be_bound(last, target, prompt)
+        return last
 
-    async def _call(self, key: Key, target: Target, answer: Awaitable[object]) -> None:
+    async def _call(self, key: Key, target: Target, answer: Awaitable[State]) -> State:
         try:
-            await answer
+            state = await answer
         except RunnerRefusedError:
             self._listeners.refused(key, target)
             raise
+        except RunnerError:
+            self._listeners.listen(key, target)  # what it says when it can be reached again is the end of waiting
+            raise
         self._listeners.accepted(key, target)
+        return state
 
     async def _delete(self, key: Key, uid: str, grace_seconds: int | None) -> None:
         try:

@@ -173,7 +173,8 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
     if pod.node_silent:
         return _on_a_silent_node(session, seen, pod, talk, listen, now)
     if _to_be_bound(pod, state, talk):
-        return Plan(session.status, [Bind(pod.uid, ip, talk.next if not talk.turns else None)], left, at_once=True)
+        first = talk.next if pod.warm and not talk.turns else None
+        return Plan(session.status, [Bind(pod.uid, ip, first)], left, at_once=True)
     if state is None or state.phase == "Starting":
         if _engaged(
             session, seen, talk
@@ -192,8 +193,7 @@ def _with_runner(session: AgentSession, seen: Observed, pod: PodView, ip: str, t
 
 
 def _to_be_bound(pod: PodView, state: State | None, talk: Progress) -> bool:
-    """Whether to tell the runner now whose it is, with its first prompt: its agent is connected. One that was claimed
-    need not say so."""
+    """Whether to tell the runner now whose it is: its agent is connected. One that was claimed need not say so."""
     if not talk.turns and talk.next is None:
         return False
     claimed = pod.warm and not talk.turns

@@ -44,7 +44,7 @@ class DeleteRunner:
 
 @dataclass(frozen=True)
 class Listen:
-    """Follow the runner's state; every change brings the session back into the queue."""
+    """Follow the runner's state; every change that no bind has heard brings the session back into the queue."""
 
     pod_uid: str
     ip: str
@@ -52,7 +52,10 @@ class Listen:
 
 @dataclass(frozen=True)
 class Bind:
-    """Bind the runner to the session, and have it asked the first prompt with that if it was warm."""
+    """Bind the runner to the session, and have it asked the first prompt with that if it was warm.
+
+    The next decision is made from its answer.
+    """
 
     pod_uid: str
     ip: str

@@ -30,9 +30,8 @@ def suspend(session: AgentSession, seen: Observed, talk: Progress, install: Inst
     leaving = report.leaving(session)
     if not (session.spec.suspend or leaving) or not report.kept(session):
         return None
-    untold = bool(talk.turns) or (not leaving and _unheard(seen))
-    if seen.pod is not None and untold and not session.status.turns:
-        return None  # a runner is asked before status tells of it: that comes first, and where its files are
+    if seen.pod is not None and talk.turns and not session.status.turns:
+        return None  # a warm runner is asked before status tells of it: that comes first, and where its files are
     pod, asked = seen.pod, any(turn.state == "Running" for turn in session.status.turns)
     if pod is None and not asked:
         return _without_runner(session, seen, install, now)
@@ -46,12 +45,6 @@ def suspend(session: AgentSession, seen: Observed, talk: Progress, install: Inst
     if pod is None or asked or not leaving:
         return Plan(status, requeue_after=AT_ONCE)
     return Plan(status, *remove(pod, now, CUT_OFF if seen.widened_by is not None else None))
-
-
-def _unheard(seen: Observed) -> bool:
-    """Whether the runner is to say first what it was asked: a leader may not have lived to tell."""
-    pod = seen.pod
-    return pod is not None and not pod.deleting and pod.running and pod.ip is not None and seen.runner is None
 
 
 def _without_runner(session: AgentSession, seen: Observed, install: Installation, now: datetime) -> Plan | None:
