@@ -49,5 +49,5 @@ async def test_it_goes_with_all_that_is_in_it(connection: Connection, api: ApiCl
         await api.delete(NAMESPACES, ("", name))
         await _gone(api, name)
         assert (await api.list(AGENTSESSIONS, namespace=name)).items == []
-        # For each object a status, and an Event or a repair that is refused.
-        assert proxy.writes - before <= 2 * OBJECTS
+        # For each object a status, and an Event or a repair that is refused, or two if the watch of namespaces is late.
+        assert proxy.writes - before <= 3 * OBJECTS
